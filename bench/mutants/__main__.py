@@ -1,0 +1,179 @@
+"""How many of the bugs that were really made does the contract suite catch?
+
+uv run -m bench.mutants [--only H02,P10] [--jobs 2]    # each bug alone
+uv run -m bench.mutants --flake 20                     # no bug, under load
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.mutants import catalogue, suite
+from bench.mutants.catalogue import Mutant
+
+WANTED = 0.95
+"""The share of mutants that has to be caught."""
+
+LIMIT_S = 240.0
+"""How long one run of the suite may take."""
+
+
+@dataclass
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    report: suite.Report
+
+    @property
+    def named(self) -> set[str]:
+        """The contracts that failed of those the mutant names."""
+        return self.report.broken.keys() & set(self.mutant.breaks)
+
+    @property
+    def related(self) -> set[str]:
+        """Those, and others of their groups."""
+        groups = {_group(contract) for contract in self.mutant.breaks}
+        return {contract for contract in self.report.broken if _group(contract) in groups}
+
+    def __str__(self) -> str:
+        if self.report.uncollected:
+            caught = "BROKEN"
+        else:
+            caught = "caught" if self.named else "by group" if self.related else "MISSED"
+        by = [*sorted(self.named), *sorted(self.report.broken.keys() - self.named)]
+        failed = f"{len(self.report.failures)}/{len(self.report.tests)}"
+        wanted = ",".join(self.mutant.breaks)
+        return (
+            f"{self.mutant.id:5} {caught:9} {wanted:12} {','.join(by) or '-':40} "
+            f"{failed:>8} {self.report.seconds:6.1f} s"
+        )
+
+
+def main() -> int:
+    """Run; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="ids of mutants, separated by commas")
+    parser.add_argument("--jobs", type=int, default=2, help="how many mutants at a time")
+    parser.add_argument("--full", action="store_true", help="the whole suite for every mutant")
+    parser.add_argument("--fits", action="store_true", help="only see whether the patches fit")
+    parser.add_argument("--flake", type=int, default=0, help="run the plain suite that often")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plugin = suite.generate(folder)
+        if arguments.flake:
+            return _flake(plugin, arguments.flake)
+        mutants, unbuilt = catalogue.load()
+        only = set(filter(None, arguments.only.split(",")))
+        unknown = only - {mutant.id for mutant in mutants} - unbuilt.keys()
+        if unknown:
+            print(f"no such mutant: {', '.join(sorted(unknown))}")
+            return 2
+        mutants = [mutant for mutant in mutants if not only or mutant.id in only]
+        misfits = _misfits(mutants, plugin, folder)
+        if misfits or arguments.fits:
+            print("\n".join(misfits) or f"all {len(mutants)} fit")
+            return 2 if misfits else 0
+        plain = suite.run(plugin, limit_s=LIMIT_S)
+        _tell(plain, f"unmutated: {len(plain.tests)} tests in {plain.seconds:.0f} s")
+        if plain.uncollected or not plain.tests:
+            return 2
+        started = time.perf_counter()
+
+        def examine(mutant: Mutant) -> Verdict:
+            copy = suite.copy(plugin, folder / mutant.id)
+            mutant.apply(copy)
+            return _examine(mutant, copy, set(plain.failures), whole=arguments.full)
+
+        print(
+            "id    verdict   should      failed                                    of tests    took"
+        )
+        verdicts: list[Verdict] = []
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for verdict in pool.map(examine, mutants):
+                print(verdict, flush=True)
+                verdicts.append(verdict)
+    for number, why in sorted(unbuilt.items()):
+        if not only or number in only:
+            print(f"{number:5} unbuilt   {why}")
+    caught = sum(bool(verdict.related) for verdict in verdicts)
+    named = sum(bool(verdict.named) for verdict in verdicts)
+    print(
+        f"{caught} of {len(verdicts)} caught, {named} of them by a contract they name, "
+        f"in {time.perf_counter() - started:.0f} s"
+    )
+    return 0 if caught >= WANTED * len(verdicts) and not plain.failures else 1
+
+
+def _misfits(mutants: list[Mutant], plugin: Path, folder: Path) -> list[str]:
+    misfits: list[str] = []
+    for mutant in mutants:
+        copy = suite.copy(plugin, folder / f"fit_{mutant.id}")
+        try:
+            mutant.apply(copy)
+        except catalogue.DoesNotFit as error:
+            misfits.append(str(error))
+    return misfits
+
+
+def _examine(mutant: Mutant, plugin: Path, known: set[str], *, whole: bool) -> Verdict:
+    """Run the contracts the mutant names; only if none fails their groups, then all."""
+    verdict = Verdict(mutant, suite.Report())
+    groups = sorted({_group(contract) for contract in mutant.breaks})
+    stages: list[tuple[str, ...]] = [mutant.breaks, tuple(groups), ()]
+    for contracts in stages[2:] if whole else stages:
+        report = suite.run(plugin, contracts=contracts, limit_s=LIMIT_S)
+        verdict.report.merge(report.without(known))
+        if verdict.report.uncollected or verdict.related:
+            break
+    return verdict
+
+
+def _flake(plugin: Path, count: int) -> int:
+    """Run the unmutated suite again and again; returns the exit code."""
+    failed = 0
+    with _busy():
+        for number in range(1, count + 1):
+            report = suite.run(plugin, limit_s=2 * LIMIT_S)
+            failed += bool(report.failures or report.uncollected or not report.tests)
+            _tell(report, f"run {number}: {len(report.tests)} tests in {report.seconds:.0f} s")
+    print(f"{failed} of {count} runs failed")
+    return 1 if failed else 0
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """Keep every core busy."""
+    command = [sys.executable, "-c", "while True: pass"]
+    loads = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for load in loads:
+            load.kill()
+            load.wait()
+
+
+def _tell(report: suite.Report, what: str) -> None:
+    print(f"{what}, {len(report.failures)} failed", flush=True)
+    for test, said in report.failures.items():
+        print(f"  {test}\n    " + said.strip().replace("\n", "\n    "))
+    for said in report.uncollected:
+        print(f"  {said}")
+
+
+def _group(contract: str) -> str:
+    return contract.rstrip("0123456789")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The mutants: bugs that were really made, each as a small patch of the generated plugin.
+
+They stand in the TOML files beside this one, a file an area:
+
+    [[mutant]]
+    id = "H18"
+    breaks = ["AO1"]             # the contracts that should notice; another of their group may, too
+    why = "what changes, and how anybody could tell"
+    [[mutant.edit]]
+    file = "acme_realtime.py"    # in the package, or else in the plugin's folder
+    find = '''...'''             # exactly once in that file
+    replace = '''...'''
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.mutants import suite
+
+
+class DoesNotFit(ValueError):
+    """A mutant's snippet is not in the plugin, or is there more than once."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One replacement in one file."""
+
+    file: str
+    find: str
+    replace: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug; ``source`` is the file that describes it."""
+
+    id: str
+    breaks: tuple[str, ...]
+    why: str
+    edits: tuple[Edit, ...]
+    source: str
+
+    def apply(self, plugin: Path) -> None:
+        """Put the bug into a plugin.
+
+        Raises:
+            DoesNotFit: the plugin has changed, and this has to follow.
+        """
+        for edit in self.edits:
+            path = plugin / suite.PACKAGE / edit.file
+            if not path.exists():
+                path = plugin / edit.file
+            text = path.read_text(encoding="utf-8")
+            if text.count(edit.find) != 1:
+                raise DoesNotFit(
+                    f"{self.id}: this is {text.count(edit.find)} times in {edit.file}, not once; "
+                    f"mend bench/mutants/{self.source}:\n{edit.find}"
+                )
+            text = text.replace(edit.find, edit.replace)
+            if path.suffix == ".py":
+                compile(text, str(path), "exec")
+            path.write_text(text, encoding="utf-8")
+
+
+def load() -> tuple[list[Mutant], dict[str, str]]:
+    """Read them all; returns the mutants, and why others cannot be built, by id."""
+    mutants: list[Mutant] = []
+    unbuilt: dict[str, str] = {}
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        page = tomllib.loads(path.read_text(encoding="utf-8"))
+        for entry in page.get("mutant", []):
+            edits = tuple(Edit(**edit) for edit in entry.pop("edit"))
+            breaks = tuple(entry.pop("breaks"))
+            mutants.append(Mutant(**entry, breaks=breaks, edits=edits, source=path.name))
+        unbuilt |= {entry["id"]: entry["why"] for entry in page.get("unbuilt", [])}
+    ids = [mutant.id for mutant in mutants] + list(unbuilt)
+    twice = {each for each in ids if ids.count(each) > 1}
+    if twice:
+        raise ValueError(f"told twice: {', '.join(sorted(twice))}")
+    return sorted(mutants, key=lambda mutant: mutant.id), unbuilt

@@ -1,0 +1,149 @@
+"""Generates the plugin with the default answers and runs its contract suite."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parents[2]
+SLUG = "acme"
+PACKAGE = Path("vision_agents", "plugins", SLUG)
+
+_CONTRACT = re.compile(r"::test_([a-z]{2}\d+)_")
+
+
+@dataclass
+class Report:
+    """What a run of the suite said.
+
+    Attributes:
+        tests: all that began.
+        failures: what each test that failed said, by test.
+        broken: tests that failed, by the contract they failed.
+        uncollected: files that could not be imported.
+    """
+
+    tests: set[str] = field(default_factory=set)
+    failures: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, set[str]] = field(default_factory=dict)
+    uncollected: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def merge(self, other: "Report") -> None:
+        """Add what another run of the same plugin said."""
+        self.tests |= other.tests
+        self.failures |= other.failures
+        for contract, tests in other.broken.items():
+            self.broken.setdefault(contract, set()).update(tests)
+        self.uncollected += other.uncollected
+        self.seconds += other.seconds
+
+    def without(self, tests: set[str]) -> "Report":
+        """The same, some tests left out of account."""
+        broken = {contract: failed - tests for contract, failed in self.broken.items()}
+        return Report(
+            self.tests - tests,
+            {test: said for test, said in self.failures.items() if test not in tests},
+            {contract: failed for contract, failed in broken.items() if failed},
+            self.uncollected,
+            self.seconds,
+        )
+
+
+def generate(folder: Path) -> Path:
+    """Generate the plugin; returns its folder."""
+    plugin = cookiecutter(
+        str(ROOT),
+        no_input=True,
+        output_dir=str(folder),
+        default_config={"replay_dir": str(folder / "replays")},
+    )
+    return Path(plugin)
+
+
+def copy(plugin: Path, folder: Path) -> Path:
+    """Copy a plugin, to be changed; compiled tests come along, for those stay as they are."""
+    shutil.copytree(plugin, folder)
+    shutil.rmtree(folder / PACKAGE / "__pycache__", ignore_errors=True)
+    return folder
+
+
+def run(plugin: Path, *options: str, contracts: Sequence[str] = (), limit_s: float) -> Report:
+    """Run the suite.
+
+    Args:
+        plugin: its folder.
+        options: for pytest.
+        contracts: only the tests of these, by id or by group; all without.
+        limit_s: kill the run after that; the test it was in has failed.
+    """
+    command = [sys.executable, "-m", "pytest", "-p", "recorder", "-q", "--tb=short", *options]
+    if contracts:
+        # A group is an id without its number.
+        names = [
+            f"test_{c.lower()}_" if c[-1].isdigit() else f"test_{c.lower()}" for c in contracts
+        ]
+        command += ["-k", " or ".join(names)]
+    ours = ("PYTEST_", "VIRTUAL_ENV", "UV_PROJECT")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder, "results.jsonl")
+        results.touch()
+        path = os.pathsep.join([str(plugin), str(Path(__file__).parent)])
+        process = subprocess.Popen(
+            [*command, "tests/contract"],
+            cwd=plugin,
+            env=kept | {"PYTHONPATH": path, "MUTANTS_RESULTS": str(results)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        report = _read(results)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _read(results: Path) -> Report:
+    report = Report()
+    running = ""
+    for line in results.read_text(encoding="utf-8").splitlines():
+        fact = json.loads(line)
+        test, what = fact["test"], fact["what"]
+        match what:
+            case "not collected":
+                report.uncollected.append(f"{test}\n{fact['message']}")
+            case "started":
+                report.tests.add(test)
+                running = test
+            case "ended":
+                running = ""
+            case _:
+                report.failures[test] = f"{report.failures.get(test, '')}{fact['message']}\n"
+                for contract in fact["broke"] or _contract_of(test):
+                    report.broken.setdefault(contract, set()).add(test)
+    if running:
+        report.failures[running] = "the run was over before this test was: it froze"
+        for contract in _contract_of(running):
+            report.broken.setdefault(contract, set()).add(running)
+    return report
+
+
+def _contract_of(test: str) -> list[str]:
+    found = _CONTRACT.search(test)
+    return [found[1].upper()] if found is not None else []

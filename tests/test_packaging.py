@@ -1,0 +1,62 @@
+"""The wheel holds what belongs in it, and lives beside core and other plugins."""
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.generated import Plugin, run
+
+OTHER = "qwen"  # a realtime plugin of the house that needs next to nothing of its own
+
+
+@pytest.fixture(scope="module")
+def built(plugin: Plugin, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    run("uv", "build", "--quiet", "--out-dir", folder, cwd=plugin.path)
+    return folder
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(plugin: Plugin, built: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        [licence] = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+        assert archive.read(licence) == (plugin.path / "LICENSE").read_bytes()
+    package = f"vision_agents/plugins/{plugin.slug}/"
+    sources = {package + path.name for path in plugin.package.iterdir() if path.is_file()}
+    assert names == sources
+    assert package + "py.typed" in names
+
+
+def test_the_source_distribution_holds_what_the_wheel_is_built_from(
+    plugin: Plugin, built: Path
+) -> None:
+    [sdist] = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+    rest = {name for name in names if not name.startswith("vision_agents/")}
+    assert rest == {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+
+
+def test_imports_installed_beside_another_plugin(
+    plugins: dict[str, Plugin], tmp_path: Path
+) -> None:
+    plugin = plugins["default"]
+    run("uv", "build", "--quiet", "--wheel", "--out-dir", tmp_path, cwd=plugin.path)
+    [wheel] = tmp_path.glob("*.whl")
+    code = f"""
+from vision_agents import core
+from vision_agents.plugins import {plugin.slug}, {OTHER}
+assert issubclass({plugin.slug}.Realtime, core.llm.realtime.Realtime)
+assert "site-packages" in {plugin.slug}.__file__, {plugin.slug}.__file__
+print({OTHER}.Realtime.__name__, {plugin.slug}.Realtime.__module__)
+"""
+    run("uv", "venv", "--quiet", "installed", cwd=tmp_path)
+    other = f"vision-agents-plugins-{OTHER}<0.7"
+    run("uv", "pip", "install", "--quiet", "--python", "installed", wheel, other, cwd=tmp_path)
+    printed = run(
+        "uv", "run", "--no-project", "--python", "installed", "python", "-c", code, cwd=tmp_path
+    )
+    assert f"Realtime vision_agents.plugins.{plugin.slug}" in printed

@@ -1,0 +1,146 @@
+"""A call: the agent's own flow around a Realtime, and what comes out of it."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from getstream.video.rtc.track_util import PcmData
+from vision_agents.core.agents.conversation import Conversation, Message, MessageState
+from vision_agents.core.agents.events import (
+    AgentTurnEndedEvent,
+    AgentTurnStartedEvent,
+    UserTurnEndedEvent,
+    UserTurnStartedEvent,
+)
+from vision_agents.core.agents.inference.audio import (
+    AudioInputChunk,
+    AudioInputStream,
+    AudioOutputChunk,
+    AudioOutputFlush,
+    AudioOutputStream,
+)
+from vision_agents.core.agents.inference.realtime_flow import RealtimeInferenceFlow
+from vision_agents.core.agents.transcript import TranscriptStore
+from vision_agents.core.edge.types import Participant
+from vision_agents.core.events.manager import EventManager
+from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime
+
+from .kit import Growing
+
+AGENT = Participant(None, "agent", "participant-agent")
+
+Line = tuple[str, str]
+"""Who (a role) said what."""
+
+Turn = UserTurnStartedEvent | UserTurnEndedEvent | AgentTurnStartedEvent | AgentTurnEndedEvent
+
+
+class Notes(Conversation):
+    """A conversation, and every change of it."""
+
+    def __init__(self) -> None:
+        super().__init__("", [])
+        self.changes = Growing[tuple[str, str, bool]]()
+
+    async def _sync_to_backend(
+        self, message: Message, state: MessageState, completed: bool
+    ) -> None:
+        self.changes.add((message.id or "", message.content, completed))
+
+
+class Call:
+    """The agent's flow around a Realtime, with a track that plays what comes at once.
+
+    Attributes:
+        notes: the conversation.
+        track: what was put on the agent's track; a flush drops what is before it.
+        turns: the events of turns.
+    """
+
+    def __init__(self, llm: Realtime) -> None:
+        self.notes = Notes()
+        self.track = Growing[AudioOutputChunk | AudioOutputFlush]()
+        self.turns = Growing[Turn]()
+        self._llm = llm
+        self._audio_in = AudioInputStream()
+        self._audio_out = AudioOutputStream()
+        self._playing: asyncio.Task[None] | None = None
+        self._events = EventManager()
+        self.flow = RealtimeInferenceFlow(
+            audio_input=self._audio_in,
+            audio_output=self._audio_out,
+            llm=llm,
+            transcripts=TranscriptStore(AGENT.user_id),
+            agent_user_id=AGENT.user_id,
+            conversation=self.notes,
+            events=self._events,
+        )
+
+    async def __aenter__(self) -> Self:
+        self._events.subscribe(self._on_turn)
+        self._llm.set_conversation(self.notes)
+        self._playing = asyncio.create_task(self._play())
+        await self.flow.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.flow.stop()
+        self._audio_in.close()
+        if self._playing is not None:
+            await self._playing
+        await self._events.shutdown()
+
+    @property
+    def lines(self) -> list[Line]:
+        """The conversation."""
+        return [(message.role or "", message.content) for message in self.notes.messages]
+
+    @property
+    def unfinished(self) -> list[Line]:
+        """Messages of the conversation not completed exactly once."""
+        done = [message_id for message_id, _, completed in self.notes.changes.items if completed]
+        return [
+            (message.role or "", message.content)
+            for message in self.notes.messages
+            if done.count(message.id or "") != 1
+        ]
+
+    async def reads(self, *lines: Line) -> None:
+        """Wait until the conversation is these lines, each completed once."""
+        wanted = list(lines)
+        try:
+            await self.notes.changes.until(
+                lambda: self.lines == wanted and not self.unfinished, "such a conversation"
+            )
+        except AssertionError:
+            unfinished = f", not completed once: {self.unfinished}" if self.unfinished else ""
+            raise AssertionError(
+                f"the conversation should be {wanted}, is {self.lines}{unfinished}"
+            ) from None
+
+    async def hear(self, pcm: PcmData, participant: Participant) -> None:
+        """Somebody in the call speaks."""
+        await self._audio_in.send(AudioInputChunk(pcm, participant))
+
+    def audible(self) -> bytes:
+        """What the track still plays: all since the last flush, as packed samples."""
+        speech = b""
+        for item in self.track.items:
+            match item:
+                case AudioOutputFlush():
+                    speech = b""
+                case AudioOutputChunk(data=PcmData() as data):
+                    speech += data.samples.tobytes()
+        return speech
+
+    async def _play(self) -> None:
+        async for item in self._audio_out:
+            self.track.add(item)
+
+    async def _on_turn(self, event: Turn) -> None:
+        self.turns.add(event)

@@ -1,0 +1,116 @@
+"""Fixtures of the contract suite. Not the author's to edit: see ../contract.toml."""
+
+import gc
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import blockbuster_ctx
+from vision_agents.plugins import {{ cookiecutter.plugin_slug }} as plugin
+from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, loopback
+
+from . import watch
+from .calling import Call
+from .kit import KEY, Ear, Facts, Recorder
+from .making import Make
+from .watch import Watch
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """What the provider has no words for cannot happen to it."""
+    try:
+        yield
+    except ValueError as error:
+        if "this wire has no message" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outside_the_loop() -> Iterator[None]:
+    """Watches from outside: frozen threads, blocking calls of the plugin."""
+    watch.install()
+    gc.collect()
+    gc.freeze()  # what was imported needs no second look after every test
+    with blockbuster_ctx(plugin):
+        yield
+
+
+@pytest.fixture(scope="session")
+def facts() -> Facts:
+    """The provider's facts."""
+    return Facts.load(Path(__file__).parent.with_name("contract.toml"))
+
+
+@pytest.fixture(autouse=True)
+async def under_watch(request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
+    """Every scenario's checks; `@pytest.mark.allows` names those it breaks on purpose."""
+    allowed = {name for mark in request.node.iter_markers("allows") for name in mark.args}
+    watching = Watch(plugin.__name__, KEY, request.function.__code__, frozenset(allowed))
+    watching.begin()
+    yield watching
+    await watching.end()
+    if watching.findings:
+        for contract, _ in watching.findings:
+            request.node.user_properties.append(("broke", contract))
+        pytest.fail("\n".join(f"{c}: {what}" for c, what in watching.findings), pytrace=False)
+
+
+@pytest.fixture
+async def provider(under_watch: Watch) -> AsyncIterator[loopback.Provider]:
+    """A provider that says what the test has it say."""
+    scripted = loopback.Provider(scripted=True)
+    await scripted.listen()
+    yield scripted
+    await under_watch.dismiss(scripted)
+
+
+@pytest.fixture
+async def parrot(under_watch: Watch) -> AsyncIterator[loopback.Provider]:
+    """A provider that answers by itself: it says back what it hears and reads."""
+    talking = loopback.Provider()
+    await talking.listen()
+    yield talking
+    await under_watch.dismiss(talking)
+
+
+@pytest.fixture
+async def make(provider: loopback.Provider, under_watch: Watch) -> AsyncIterator[Make]:
+    """Builds Realtimes on `provider`, and closes them at the end."""
+    making = Make(provider, under_watch)
+    yield making
+    await making.close()
+
+
+@pytest.fixture
+async def llm(make: Make) -> Realtime:
+    """A Realtime, connected to `provider`."""
+    llm = make()
+    await llm.connect()
+    return llm
+
+
+@pytest.fixture
+async def connection(llm: Realtime, provider: loopback.Provider) -> loopback.Connection:
+    """The provider's end of `llm`."""
+    return await provider.connection()
+
+
+@pytest.fixture
+def record(make: Make, llm: Realtime) -> Recorder:
+    """The events of `llm`."""
+    return make.record(llm)
+
+
+@pytest.fixture
+async def ear(make: Make, llm: Realtime) -> Ear:
+    """Reads the output of `llm` as it comes."""
+    return make.listen(llm)
+
+
+@pytest.fixture
+async def call(llm: Realtime) -> AsyncIterator[Call]:
+    """The agent's own flow around `llm`."""
+    async with Call(llm) as around:
+        yield around

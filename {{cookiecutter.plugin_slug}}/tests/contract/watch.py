@@ -1,0 +1,292 @@
+"""What has to hold in every scenario: a loop that runs, nothing left behind, no secrets.
+
+The loop is watched from a thread, for no asyncio timeout fires on a loop that
+stands still. A frozen test fails with the line it froze at; the others go on.
+"""
+
+import asyncio
+import ctypes
+import gc
+import inspect
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+
+from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import loopback
+
+TICK_S = 0.025
+GAP_TICKS = 10  # a quarter of a second
+FROZEN_TICKS = 60
+TEST_LIMIT_S = 10.0
+LEFTOVER_S = 1.0
+MAX_LOG_RECORDS = 100
+CANARY = "canary"
+"""In every text, instruction and tool value a test uses: it may show up nowhere else."""
+
+
+class Frozen(BaseException):
+    """Raised in a loop that stands still. No plugin's `except Exception` stops it."""
+
+
+class Pulse(threading.Thread):
+    """Watches a loop from outside. Time counts while this thread runs on schedule,
+    so a busy machine is no frozen loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(name="contract-pulse", daemon=True)
+        self.gaps: list[str] = []
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._beaten = True
+        self._ended = threading.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._on_beat: list[Callable[[], None]] = []
+
+    def begin(self) -> None:
+        """Start, from within the loop."""
+        self._beat()
+        self.start()
+
+    def end(self) -> None:
+        """Stop, from within the loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ended.set()
+        self.join()
+
+    def every_beat(self, look: Callable[[], None]) -> None:
+        """Call something all the time."""
+        self._on_beat.append(look)
+
+    def run(self) -> None:
+        silent, ticked = 0, time.monotonic()
+        while not self._ended.wait(TICK_S):
+            on_time = time.monotonic() - ticked < 2 * TICK_S
+            ticked = time.monotonic()
+            if self._beaten or not self._loop.is_running():
+                self._beaten, silent = False, 0
+                continue
+            silent += on_time
+            if silent == GAP_TICKS:
+                frame = sys._current_frames().get(self._loop_thread)
+                where = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
+                self.gaps.append(f"the event loop stood still for 250 ms at\n{where}")
+            if silent == FROZEN_TICKS:
+                silent = GAP_TICKS
+                _raise_in(self._loop_thread)
+
+    def _beat(self) -> None:
+        self._beaten = True
+        for look in self._on_beat:
+            look()
+        self._timer = self._loop.call_later(TICK_S / 2, self._beat)
+
+
+class LogWatch(logging.Handler):
+    """Hears every logger, the transport's at DEBUG too."""
+
+    def __init__(self, package: str, key: str) -> None:
+        super().__init__(logging.DEBUG)
+        self.leaks: list[str] = []
+        self.errors: list[str] = []
+        self.loud: list[str] = []
+        self._package = package
+        self._key = key
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += "".join(_words_of(record.exc_info[1]))
+        if self._key in text:
+            self.leaks.append(f"the key is in a {record.levelname} line of {record.name}")
+        if record.levelno < logging.INFO:
+            return
+        embedded = record.name.startswith(loopback.__name__)
+        own = record.name.startswith(self._package) and not embedded
+        if own:
+            self.loud.append(f"{record.levelname} {text}")
+            if CANARY in text.lower():
+                self.leaks.append(f"content in a {record.levelname} line of {record.name}: {text}")
+        if record.levelno >= logging.ERROR and (own or record.name == "asyncio"):
+            self.errors.append(f"{record.name}: {text}")
+
+
+class Watch:
+    """One scenario under watch; `findings` is what broke, by contract id.
+
+    Args:
+        package: name of the plugin's package.
+        key: the API key in use.
+        test: the test's code, to end it where it takes too long.
+        allowed: findings this scenario is about: "error logs", "violations",
+            "open connections", "many logs", "loop gaps", "task exceptions".
+    """
+
+    def __init__(self, package: str, key: str, test: CodeType, allowed: frozenset[str]) -> None:
+        self.findings: list[tuple[str, str]] = []
+        self.key = key
+        self.allowed = allowed
+        self._test = test
+        self._loop = asyncio.get_running_loop()
+        self.pulse = Pulse(self._loop)
+        self._logs = LogWatch(package, key)
+        self._quieted: list[logging.Handler] = []
+        self._root_level = logging.WARNING
+        self._limit: asyncio.TimerHandle | None = None
+        self._tasks = asyncio.all_tasks()
+        self._threads = set(threading.enumerate())
+        self._sockets = {id(each) for each in _open_sockets()}
+
+    def begin(self) -> None:
+        """Start to watch."""
+        root = logging.getLogger()
+        self._root_level = root.level
+        root.setLevel(logging.DEBUG)
+        self._quieted = [handler for handler in root.handlers if handler.level == logging.NOTSET]
+        for handler in self._quieted:
+            handler.setLevel(logging.INFO)  # a failure's report needs no frame of the transport
+        root.addHandler(self._logs)
+        self._loop.set_exception_handler(self._on_loop_exception)
+        self._limit = self._loop.call_later(TEST_LIMIT_S, self._took_too_long)
+        self.pulse.begin()
+
+    async def end(self) -> None:
+        """Stop, once nothing of the plugin is left or a moment has passed."""
+        if self._limit is not None:
+            self._limit.cancel()
+        await self._find_leftovers()
+        self.pulse.end()
+        gc.collect()  # tells of task exceptions nobody retrieved
+        await asyncio.sleep(0)
+        self._loop.set_exception_handler(None)
+        root = logging.getLogger()
+        root.removeHandler(self._logs)
+        root.setLevel(self._root_level)
+        for handler in self._quieted:
+            handler.setLevel(logging.NOTSET)
+        if "loop gaps" not in self.allowed:
+            self.findings += [("RB4", gap) for gap in self.pulse.gaps]
+        self.findings += [("OB1", leak) for leak in self._logs.leaks]
+        if "error logs" not in self.allowed:
+            self.findings += [("OB2", f"logged an error: {error}") for error in self._logs.errors]
+        if "many logs" not in self.allowed and len(self._logs.loud) > MAX_LOG_RECORDS:
+            lines = "\n".join(self._logs.loud[:3])
+            self.findings.append(("OB2", f"{len(self._logs.loud)} log lines at INFO:\n{lines}"))
+
+    def found(self, contract: str, what: str) -> None:
+        """Report something that broke."""
+        if (contract, what) not in self.findings:
+            self.findings.append((contract, what))
+
+    def secrets(self, where: str, text: str) -> None:
+        """Look for secrets in something anybody may read."""
+        if self.key in text:
+            self.found("OB1", f"the key is in {where}")
+        if CANARY in text.lower():
+            self.found("OB1", f"content is in {where}: {text}")
+
+    async def dismiss(self, provider: loopback.Provider) -> None:
+        """Stop a provider, and hold what it was told against what a strict one takes."""
+        provider.accepts.set()
+        provider.holds.set()
+        try:
+            async with asyncio.timeout(2 * LEFTOVER_S):
+                await provider.__aexit__(None, None, None)
+        except TimeoutError:
+            self.found("LC6", "a connection would not end")
+        if "violations" not in self.allowed:
+            for each in provider.connections:
+                for violation in each.violations:
+                    self.found("SE4", f"on connection {each.number} was refused: {violation}")
+
+    @property
+    def log_lines(self) -> list[str]:
+        """What the plugin logged at INFO and above so far."""
+        return self._logs.loud
+
+    @property
+    def error_lines(self) -> list[str]:
+        """What it logged at ERROR so far."""
+        return self._logs.errors
+
+    async def _find_leftovers(self) -> None:
+        current = asyncio.current_task()
+        deadline = self._loop.time() + LEFTOVER_S
+        while True:
+            tasks = asyncio.all_tasks() - self._tasks - {current}
+            threads = set(threading.enumerate()) - self._threads - {self.pulse}
+            # The loop's own pool ends with the loop.
+            threads = {each for each in threads if not each.name.startswith("asyncio_")}
+            sockets = [each for each in _open_sockets() if id(each) not in self._sockets]
+            if not (tasks or threads or sockets) or self._loop.time() > deadline:
+                break
+            await asyncio.sleep(0.005)
+        left = [f"task {task.get_coro()}" for task in tasks]
+        left += [f"thread {thread.name}" for thread in threads]
+        left += [f"socket {each}" for each in sockets]
+        self.findings += [("LC6", f"left behind after close(): {each}") for each in left]
+        for task in tasks:
+            task.cancel()
+
+    def _on_loop_exception(
+        self, loop: asyncio.AbstractEventLoop, context: dict[str, object]
+    ) -> None:
+        error = context.get("exception")
+        text = f"{context.get('message')}"
+        if isinstance(error, BaseException):
+            text += "\n" + "".join(traceback.format_exception(error)[-4:])
+        if "task exceptions" not in self.allowed:
+            self.found("RB4", text)
+
+    def _took_too_long(self) -> None:
+        stacks: list[str] = []
+        for task in asyncio.all_tasks(self._loop):
+            at = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
+            stacks.append(f"  {task.get_coro()} at {', '.join(at)}")
+        self.found("RB4", f"not done after {TEST_LIMIT_S:g} s:\n" + "\n".join(stacks))
+        for task in asyncio.all_tasks(self._loop):
+            coroutine = task.get_coro()
+            if inspect.iscoroutine(coroutine) and coroutine.cr_code is self._test:
+                task.cancel(f"the test took longer than {TEST_LIMIT_S:g} s")
+
+
+def install() -> None:
+    """Let a frozen main thread be woken, in the middle of a blocking call too."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGUSR2, _on_signal)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    raise Frozen("the event loop stood still: see the end of this test's report")
+
+
+def _raise_in(thread_id: int) -> None:
+    if sys.platform != "win32" and thread_id == threading.main_thread().ident:
+        signal.pthread_kill(thread_id, signal.SIGUSR2)
+    else:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread_id), ctypes.py_object(Frozen)
+        )
+
+
+def _words_of(error: BaseException) -> Iterator[str]:
+    """An error in its own words and those of what caused it, without any source line."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield from traceback.format_exception_only(seen)
+        seen = seen.__cause__ or seen.__context__
+
+
+def _open_sockets() -> list[socket.socket]:
+    return [
+        each
+        for each in gc.get_objects()
+        if issubclass(type(each), socket.socket) and each.fileno() != -1
+    ]
