@@ -23,6 +23,11 @@ from hooks import rules
 FOLDER = "{{cookiecutter.plugin_slug}}"
 CHECKED_FOLDER = "{{ cookiecutter | check }}" + FOLDER
 FILL = re.compile(r"\{\{ ?cookiecutter\.(?P<name>\w+)(?: \| (?P<filter>\w+))? ?\}\}")
+CHOOSE = re.compile(
+    r"\{% if cookiecutter\.(?P<name>\w+) == '(?P<value>[^']*)' %\}(?P<then>.*?)"
+    r"(?:\{% else %\}(?P<otherwise>.*?))?\{% endif %\}",
+    re.DOTALL,
+)
 
 
 class Literal:
@@ -37,30 +42,36 @@ class Literal:
 
 
 class Filled:
-    """A template in which answers are filled in, each through one filter at most.
+    """A template in which answers are filled in, or say which of two texts stays.
 
-    Nearly every file is one. Jinja compiles it to Python first, as if it were run a thousand times;
-    with dozens of files that makes scaffolding take a third longer.
+    That is every file but for one or two. Jinja would first compile each to Python, as if it were to be
+    rendered a thousand times; with dozens of files, scaffolding would take a third longer. A template
+    that asks for more than this is left to Jinja.
     """
 
     def __init__(self, source: str, filters: Mapping[str, Callable[..., object]]) -> None:
-        self.source = source
+        *before, last = source.split("{%-")  # the minus takes the white space before it away
+        self.source = "{%".join([*map(str.rstrip, before), last])
         self.filters = filters
 
-    @staticmethod
-    def suits(source: str) -> bool:
-        """Return whether the source asks for nothing more."""
-        plain = "{%" not in source and "{#" not in source
-        return plain and source.count("{{") == len(FILL.findall(source))
+    @property
+    def suffices(self) -> bool:
+        """Whether the template asks for nothing more."""
+        texts = CHOOSE.sub(r"\g<then>\g<otherwise>", self.source)
+        return re.search(r"\{[{%#]", FILL.sub("", texts)) is None
 
     def render(self, cookiecutter: Mapping[str, object], **_: object) -> str:
         """Return the text with the answers in it."""
+
+        def choose(match: re.Match[str]) -> str:
+            chosen = cookiecutter[match["name"]] == match["value"]
+            return match["then"] if chosen else match["otherwise"] or ""
 
         def fill(match: re.Match[str]) -> str:
             value = cookiecutter[match["name"]]
             return str(self.filters[match["filter"]](value) if match["filter"] else value)
 
-        return FILL.sub(fill, self.source)
+        return FILL.sub(fill, CHOOSE.sub(choose, self.source))
 
 
 class Answers(Extension):
@@ -95,9 +106,8 @@ class Answers(Extension):
             return Literal(source)
         elif source == FOLDER:
             source = CHECKED_FOLDER
-        if Filled.suits(source):
-            return Filled(source, self.environment.filters)
-        return self._jinja_string(source)
+        filled = Filled(source, self.environment.filters)
+        return filled if filled.suffices else self._jinja_string(source)
 
     def get_template(
         self,
@@ -110,8 +120,9 @@ class Answers(Extension):
         # A template that includes a file (and so is its parent) needs Jinja's own.
         if loader is not None and parent is None:
             source, _, _ = loader.get_source(self.environment, name)
-            if Filled.suits(source):
-                return Filled(source, self.environment.filters)
+            filled = Filled(source, self.environment.filters)
+            if filled.suffices:
+                return filled
         return self._jinja_file(name, parent, globals)
 
 

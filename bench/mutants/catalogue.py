@@ -12,6 +12,7 @@ They stand in the TOML files beside this one, a file an area:
     replace = '''...'''
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class Mutant:
     why: str
     edits: tuple[Edit, ...]
     source: str
+
+    @property
+    def really_made(self) -> bool:
+        """Whether it is one that was fixed in public, H in Vision Agents and P in its peers."""
+        return re.fullmatch(r"[HP]\d\d", self.id) is not None
 
     def apply(self, plugin: Path) -> None:
         """Put the bug into a plugin.

@@ -1,23 +1,27 @@
 """Generates the plugin with the default answers and runs its contract suite."""
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parents[2]
 SLUG = "acme"
 PACKAGE = Path("vision_agents", "plugins", SLUG)
+
+# Importing the core takes seconds and is not what is examined: it is done once, and forked.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["numpy", "pytest", "vision_agents.core.agents"])
 
 _CONTRACT = re.compile(r"::test_([a-z]{2}\d+)_")
 
@@ -78,45 +82,39 @@ def copy(plugin: Path, folder: Path) -> Path:
     return folder
 
 
-def run(plugin: Path, *options: str, contracts: Sequence[str] = (), limit_s: float) -> Report:
+def run(plugin: Path, select: str = "", *, limit_s: float) -> Report:
     """Run the suite.
 
     Args:
         plugin: its folder.
-        options: for pytest.
-        contracts: only the tests of these, by id or by group; all without.
+        select: which tests, as pytest's -k has it; all without.
         limit_s: kill the run after that; the test it was in has failed.
     """
-    command = [sys.executable, "-m", "pytest", "-p", "recorder", "-q", "--tb=short", *options]
-    if contracts:
-        # A group is an id without its number.
-        names = [
-            f"test_{c.lower()}_" if c[-1].isdigit() else f"test_{c.lower()}" for c in contracts
-        ]
-        command += ["-k", " or ".join(names)]
-    ours = ("PYTEST_", "VIRTUAL_ENV", "UV_PROJECT")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.jsonl")
         results.touch()
-        path = os.pathsep.join([str(plugin), str(Path(__file__).parent)])
-        process = subprocess.Popen(
-            [*command, "tests/contract"],
-            cwd=plugin,
-            env=kept | {"PYTHONPATH": path, "MUTANTS_RESULTS": str(results)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            process.wait(limit_s)
-        except subprocess.TimeoutExpired:
+        process = _processes.Process(target=_run, args=(plugin, select, results))
+        process.start()
+        process.join(limit_s)
+        if process.is_alive() and process.pid is not None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.join()
         report = _read(results)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _run(plugin: Path, select: str, results: Path) -> None:
+    os.setsid()
+    os.chdir(plugin)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silence, stream)
+    os.environ["MUTANTS_RESULTS"] = str(results)
+    os.environ["PYTHONPATH"] = str(plugin)  # for tests that start a Python
+    sys.path[:0] = [str(plugin), str(Path(__file__).parent)]
+    pytest.main(["-p", "recorder", "-q", "--tb=short", "-k", select, "tests/contract"])
 
 
 def _read(results: Path) -> Report:

@@ -74,6 +74,9 @@ MAX_INPUT_S = 10
 
 MAX_INPUT_FRAMES = MAX_INPUT_S * 1000 // FRAME_MS
 
+LIMIT_S = 60.0
+"""Nothing in the conversation takes as long: by then something is stuck."""
+
 CALLER = Participant(original=None, user_id="caller", id="caller")
 CLIPS = Path(__file__).parent / "clips"
 COLOURS = {"caller": "#1f6f8b", "typed": "#1f6f8b", "agent": "#c4622d", "tool": "#4f7a28"}
@@ -136,6 +139,7 @@ class Log:
 
     @property
     def now_ms(self) -> float:
+        """Since the call began."""
         return (time.perf_counter() - self._started) * 1000
 
     def start_clock(self) -> None:
@@ -153,8 +157,9 @@ class Log:
         return turn
 
     def last(self, *who: Who) -> Turn:
-        """The newest turn of these."""
-        return next(turn for turn in reversed(self.turns) if turn.who in who)
+        """The newest turn of these; one that begins now if there is none."""
+        newest = next((turn for turn in reversed(self.turns) if turn.who in who), None)
+        return newest or self.begin(who[0])
 
     async def follow(
         self, event: UserTurnStartedEvent | UserTurnEndedEvent | AgentTurnStartedEvent
@@ -168,7 +173,7 @@ class Log:
             case UserTurnEndedEvent():
                 self.caller_speaks = False
                 self.last("caller").ended_ms = self.now_ms
-                self.note("caller", "has ended")
+                self.note("caller", "stops")
             case AgentTurnStartedEvent():
                 self.begin("agent")
 
@@ -218,6 +223,7 @@ class Call:
 
     @property
     def played_ms(self) -> int:
+        """How long the call is so far."""
         return len(self.frames) * FRAME_MS
 
     def say(self, clip: Clip) -> None:
@@ -295,7 +301,7 @@ class Call:
         turn = self._log.last("agent")
         turn.ended_ms = self.played_ms
         if self._voice_from_ms is None:
-            self._log.note("agent", "has ended")
+            self._log.note("agent", "stops")
         else:
             turn.overlap_ms = turn.ended_ms - self._voice_from_ms
             what = f"is silent, {turn.overlap_ms:.0f} ms after the caller spoke up"
@@ -372,7 +378,7 @@ async def converse(greeting: Clip, barge_in: Clip) -> tuple[Call, Log]:
     log = Log()
     call = Call(log)
     provider = loopback.Provider(transcribe=call.transcribe, pace=PACE)
-    async with provider, asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(LIMIT_S), provider, asyncio.TaskGroup() as tasks:
         llm = Realtime(api_key="any", base_url=provider.url)
         register_tools(llm, log)
         flow = make_flow(llm, call, log)
@@ -434,7 +440,7 @@ def draw_turn(lane: Axes, turn: Turn) -> None:
     lane.text(
         began + 0.05,
         -1.25 if turn.who == "tool" else 1.05,
-        textwrap.fill(text, 40 if turn.who == "tool" else 18),
+        textwrap.fill(text, 40 if turn.who == "tool" else 16),
         color=colour,
         fontsize=9,
         style="normal" if turn.who in ("caller", "agent") else "italic",
@@ -491,6 +497,9 @@ def main() -> None:
     print("A call of about 15 s, in real time:", flush=True)
     try:
         call, log = asyncio.run(converse(greeting, barge_in))
+    except TimeoutError:
+        print(f"offline_demo.py: stuck, and given up after {LIMIT_S:.0f} s", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     write_wav(wav, call)

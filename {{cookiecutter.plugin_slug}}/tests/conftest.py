@@ -1,5 +1,5 @@
-"""The contract suite's account; add fixtures of your own below."""
+"""Puts the contract suite's account to work. Fixtures of your own go below."""
 
-from .contract.accounting import pytest_configure
+from .contract.accounting import pytest_addoption, pytest_configure, pytest_runtest_makereport
 
-__all__ = ["pytest_configure"]
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_runtest_makereport"]

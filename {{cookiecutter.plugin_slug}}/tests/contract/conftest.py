@@ -13,6 +13,7 @@ from . import watch
 from .calling import Call
 from .kit import KEY, Ear, Facts, Recorder
 from .making import Make
+from .meters import Meters
 from .watch import Watch
 
 
@@ -114,3 +115,15 @@ async def call(llm: Realtime) -> AsyncIterator[Call]:
     """The agent's own flow around `llm`."""
     async with Call(llm) as around:
         yield around
+
+
+@pytest.fixture(scope="session")
+def _all_meters() -> Meters:
+    return Meters()
+
+
+@pytest.fixture
+def meters(_all_meters: Meters) -> Meters:
+    """The house's metrics, counted from here on."""
+    _all_meters.start()
+    return _all_meters

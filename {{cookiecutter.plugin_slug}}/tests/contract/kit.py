@@ -2,10 +2,10 @@
 
 import asyncio
 import tomllib
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import pytest
@@ -21,6 +21,8 @@ from vision_agents.core.llm.events import (
 )
 from vision_agents.core.llm.llm import LLMResponseDelta, LLMResponseFinal
 from vision_agents.core.llm.realtime import (
+    RealtimeAgentSpeechEnded,
+    RealtimeAgentSpeechStarted,
     RealtimeAgentTranscript,
     RealtimeAudioOutput,
     RealtimeAudioOutputDone,
@@ -37,6 +39,9 @@ KEY = "key-3f9a-never-to-be-shown"
 INSTRUCTIONS = "You are a canary in a test."
 ALICE = Participant(None, "alice", "participant-alice")
 BOB = Participant(None, "bob", "participant-bob")
+
+PEAK = 16000
+"""Of the tones, of 32768."""
 
 FENCE = "contract_fence"
 """Code of the error frame that tells "everything before was handled"."""
@@ -72,6 +77,8 @@ class Facts:
     server_tools: list[str]
     response_options: dict[str, object]
     session_options: dict[str, object]
+    announced_rate: int
+    announced_rate_options: dict[str, object]
     unknown_frame: str
     required_fields: list[str]
     fatal_code: str
@@ -129,12 +136,16 @@ class Ear(Growing[object]):
     """Reads `llm.output` as it comes, like the agent's flow.
 
     Args:
+        provider: says which response is which, where the wire carries no ids.
         answers: answer `Done(interrupted=True)` with `interrupt()`, as the flow does.
     """
 
-    def __init__(self, llm: Realtime, *, answers: bool = False) -> None:
+    def __init__(
+        self, llm: Realtime, provider: loopback.Provider, *, answers: bool = False
+    ) -> None:
         super().__init__()
         self._llm = llm
+        self._provider = provider
         self._answers = answers
         self._task = asyncio.create_task(self._listen())
 
@@ -172,9 +183,20 @@ class Ear(Growing[object]):
 
     async def _listen(self) -> None:
         async for item in self._llm.output:
-            self.add(item)
+            self.add(self._as_said(item))
             if self._answers and isinstance(item, RealtimeAudioOutputDone) and item.interrupted:
                 await self._llm.interrupt()
+
+    def _as_said(self, item: object) -> object:
+        match item:
+            case (
+                RealtimeAudioOutput(response_id=str(response_id))
+                | RealtimeAudioOutputDone(response_id=str(response_id))
+                | RealtimeAgentSpeechStarted(response_id=str(response_id))
+                | RealtimeAgentSpeechEnded(response_id=str(response_id))
+            ):
+                return replace(item, response_id=self._provider.named(response_id))
+        return item
 
 
 Recorded = (
@@ -212,6 +234,14 @@ class Recorder(Growing[Recorded]):
     def errors(self) -> list[LLMErrorEvent]:
         """So far, fences left out."""
         return [each for each in self.of(LLMErrorEvent) if not _is_fence(each)]
+
+    async def up(self, count: int = 1) -> None:
+        """Wait for the count-th connected event."""
+        await self.first(RealtimeConnectedEvent, count)
+
+    async def down(self, count: int = 1) -> None:
+        """Wait for the count-th disconnected event."""
+        await self.first(RealtimeDisconnectedEvent, count)
 
     async def settled(self) -> None:
         """Wait until every event sent so far is here."""
@@ -335,6 +365,17 @@ def native(
     return llm.{{ cookiecutter.native_method }}(*args, **kwargs)
 
 
+async def final(
+    stream: AsyncIterator[LLMResponseDelta | LLMResponseFinal],
+) -> LLMResponseFinal:
+    """Read a response to its end, which is one final."""
+    items = [item async for item in stream]
+    finals = [item for item in items if isinstance(item, LLMResponseFinal)]
+    assert len(finals) == 1, f"{len(finals)} finals: {finals}"
+    assert items[-1] is finals[0], f"after the final came {items[-1]}"
+    return finals[0]
+
+
 async def converse(
     llm: Realtime, ear: Ear, connection: loopback.Connection, response_id: str = "response_1"
 ) -> None:
@@ -342,11 +383,11 @@ async def converse(
     sent, heard, ended = len(connection.audio()), len(ear.speech()), len(ear.dones())
     await speak(llm, frames(tone(300, 0.1, 48000), 48000))
     await connection.wait_audio(sent + 1)
-    speech = ramp(2400).tobytes()
-    await say(connection, response_id, audio=speech)
+    spoken = ramp(2400).tobytes()
+    await say(connection, response_id, audio=spoken)
     await ear.until(lambda: len(ear.dones()) > ended, f"Done of {response_id}")
     came = ear.speech()[heard:]
-    assert came == speech, f"the provider said {len(speech)} bytes, heard were {len(came)}"
+    assert came == spoken, f"the provider said {len(spoken)} bytes, heard were {len(came)}"
 
 
 async def stays_pending(task: asyncio.Task[None]) -> None:
@@ -355,16 +396,21 @@ async def stays_pending(task: asyncio.Task[None]) -> None:
     assert not done, f"did not wait: {task}"
 
 
-def tone(hertz: float, seconds: float, rate: int, *, peak: int = 8000) -> Samples:
+def tone(hertz: float, seconds: float, rate: int, *, peak: int = PEAK) -> Samples:
     """A sine wave."""
-    return (peak * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(
-        np.int16
-    )
+    at = np.arange(round(seconds * rate)) / rate
+    wave: Samples = np.rint(peak * np.sin(2 * np.pi * hertz * at)).astype(np.int16)
+    return wave
 
 
 def ramp(count: int) -> Samples:
     """Samples of which no two neighbours are alike: 1, 2, 3, ..."""
     return (np.arange(1, count + 1) % 30000).astype(np.int16)
+
+
+def speech(ms: float, rate: int) -> bytes:
+    """What the provider says for so long, as packed samples; no two neighbours alike."""
+    return ramp(round(rate * ms / 1000)).tobytes()
 
 
 def silence(seconds: float, rate: int) -> Samples:
@@ -376,7 +422,7 @@ def frames(samples: NDArray[np.generic], rate: int, *, ms: float = 20) -> list[P
     """Cut into frames as a call delivers them; a row a channel, if two-dimensional."""
     size = round(rate * ms / 1000)
     channels = 1 if samples.ndim == 1 else samples.shape[0]
-    kind = "f32" if samples.dtype == np.float32 else "s16"
+    kind: Literal["f32", "s16"] = "f32" if samples.dtype == np.float32 else "s16"
     return [
         PcmData(
             samples=samples[..., start : start + size],
@@ -388,9 +434,7 @@ def frames(samples: NDArray[np.generic], rate: int, *, ms: float = 20) -> list[P
     ]
 
 
-async def speak(
-    llm: Realtime, pieces: Iterable[PcmData], participant: Participant = ALICE
-) -> None:
+async def speak(llm: Realtime, pieces: Iterable[PcmData], participant: Participant = ALICE) -> None:
     """Let a participant be heard, as the call does it."""
     for pcm in pieces:
         await llm.process_audio(pcm, participant)
@@ -404,15 +448,14 @@ def samples_of(data: bytes) -> Samples:
 def sinad_db(samples: Samples, hertz: float, rate: int) -> float:
     """Power of a tone over that of everything else, in dB."""
     signal = samples.astype(np.float64)
-    signal -= signal.mean()
     angle = 2 * np.pi * hertz * np.arange(len(signal)) / rate
-    basis = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    basis = np.stack([np.sin(angle), np.cos(angle), np.ones(len(signal))], axis=1)
     fitted = basis @ np.linalg.lstsq(basis, signal, rcond=None)[0]
     rest = signal - fitted
     return float(10 * np.log10(np.sum(fitted**2) / max(np.sum(rest**2), 1e-9)))
 
 
-def level_db(samples: Samples, *, peak: int = 8000) -> float:
+def level_db(samples: Samples, *, peak: int = PEAK) -> float:
     """Power against that of a sine wave of the given peak, in dB."""
     power = float(np.mean(samples.astype(np.float64) ** 2))
     return float(10 * np.log10(max(power, 1e-9) / (peak**2 / 2)))

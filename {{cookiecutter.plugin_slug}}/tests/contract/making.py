@@ -58,7 +58,7 @@ class Make:
     def __init__(self, provider: loopback.Provider, watch: Watch) -> None:
         self._provider = provider
         self._watch = watch
-        self._providers = {provider}
+        self._made_on: dict[Realtime, loopback.Provider] = {}
         self._made: dict[Realtime, Recorder] = {}
         self._ears: list[Ear] = []
 
@@ -72,10 +72,10 @@ class Make:
     ) -> Realtime:
         """Build one, on the scripted provider unless told otherwise."""
         provider = on or self._provider
-        self._providers.add(provider)
         llm = Realtime(client=client or dial(provider), **arguments)
         llm.set_instructions(instructions)
         self._made[llm] = Recorder(llm, self._watch)
+        self._made_on[llm] = provider
         return llm
 
     def record(self, llm: Realtime) -> Recorder:
@@ -84,7 +84,7 @@ class Make:
 
     def listen(self, llm: Realtime, *, answers: bool = False) -> Ear:
         """Read the output of one from now on; see Ear."""
-        self._ears.append(Ear(llm, answers=answers))
+        self._ears.append(Ear(llm, self._made_on[llm], answers=answers))
         return self._ears[-1]
 
     async def close(self) -> None:
@@ -106,7 +106,9 @@ class Make:
         await self._see_closed()
 
     async def _see_closed(self) -> None:
-        connections = [each for provider in self._providers for each in provider.connections]
+        connections = [
+            each for provider in set(self._made_on.values()) for each in provider.connections
+        ]
         if not connections or "open connections" in self._watch.allowed:
             return
         waits = [asyncio.create_task(each.closed.wait()) for each in connections]

@@ -43,7 +43,7 @@ class TestConnection:
     ) -> None:
         """When the provider hangs up the agent stands still, or calls back for ever."""
         await connection.close(1000)
-        await record.until(lambda: bool(record.disconnected), "disconnected event")
+        await record.down()
         assert not llm.connected
         await llm.close()
         await record.settled()
@@ -57,7 +57,7 @@ class TestConnection:
         """A provider that limits its sessions ends every long call."""
         connection = await provider.connection()
         await connection.close(1000, facts.expired_reason)
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         await converse(llm, ear, await provider.connection(2))
 
     async def test_cn2_an_abrupt_loss_is_made_good(
@@ -66,7 +66,7 @@ class TestConnection:
         """A hiccup of the network ends the call, and nobody says so."""
         connection = await provider.connection()
         connection.abort()
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         assert [event.clean for event in record.disconnected] == [False]
         await converse(llm, ear, await provider.connection(2))
 
@@ -91,16 +91,14 @@ class TestConnection:
         first = await provider.connection()
         await converse(llm, ear, first)
         await first.close(code)
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         second = await provider.connection(2)
         assert second.config == first.config
         await converse(llm, ear, second)
         assert len(provider.connections) == 2
         assert not record.errors, "made good is no error"
 
-    async def test_cn4_attempts_are_bounded(
-        self, make: Make, provider: loopback.Provider
-    ) -> None:
+    async def test_cn4_attempts_are_bounded(self, make: Make, provider: loopback.Provider) -> None:
         """A provider that takes calls and drops them is called hundreds of times a second."""
         delay_s, cap_s, attempts = 0.01, 0.06, 7
         llm = make(
@@ -113,17 +111,12 @@ class TestConnection:
         )
         record = make.record(llm)
         times: list[float] = []
-
-        async def drop_all() -> None:
-            for number in itertools.count(1):
-                connection = await provider.connection(number)
-                times.append(asyncio.get_running_loop().time())
-                await connection.close(1011)
-
-        dropping = asyncio.create_task(drop_all())
         await llm.connect()
+        for number in range(1, attempts + 2):
+            await record.up(number)
+            times.append(asyncio.get_running_loop().time())
+            await provider.connections[-1].close(1011)
         await record.until(lambda: bool(record.errors), "LLMErrorEvent at the end")
-        dropping.cancel()
         assert not llm.connected
         assert len(record.errors) == 1
         assert not record.disconnected[-1].clean
@@ -178,7 +171,7 @@ class TestConnection:
         connection.abort()
         await provider.wait_handshakes(3)
         provider.refuse = None
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         assert not record.errors
         await converse(llm, ear, await provider.connection(2))
 
@@ -220,13 +213,13 @@ class TestConnection:
         connection.abort()
         # Also before the plugin has noticed.
         await speak(llm, frames(tone(300, 0.2, 48000), 48000))
-        await record.until(lambda: bool(record.disconnected), "disconnected event")
+        await record.down()
         before = len(under_watch.log_lines)
         await speak(llm, frames(tone(300, 1.0, 48000), 48000))
         logged = under_watch.log_lines[before:]
         assert len(logged) < 10, f"{len(logged)} log lines for 50 frames: {logged[:2]}"
         await provider.listen()
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         second = await provider.connection(2)
         assert not second.audio(), "audio from the outage arrived after it"
         await converse(llm, ear, second)
@@ -240,14 +233,14 @@ class TestConnection:
         tasks: list[int] = []
         for number in range(1, 21):
             connection = await provider.connection(number)
-            await record.until(lambda n=number: len(record.connected) >= n, "connected event")
+            await record.up(number)
             await converse_one_way(ear, connection)
             tasks.append(len(asyncio.all_tasks()))
             if number % 2:
                 connection.abort()
             else:
                 await connection.close(1012)
-        await record.until(lambda: len(record.connected) == 21, "connected event number 21")
+        await record.up(21)
         assert provider.handshakes == 21, "more than one reconnect a drop"
         still_open = [each for each in provider.connections if not each.closed.is_set()]
         assert len(still_open) == 1, f"{len(still_open)} sessions"
@@ -264,7 +257,7 @@ class TestConnection:
         await llm.connect()
         record = make.record(llm)
         (await provider.connection()).abort()
-        await record.until(lambda: bool(record.disconnected), "disconnected event")
+        await record.down()
         async with asyncio.timeout(1.0):
             await llm.close()
         await record.settled()
@@ -301,7 +294,7 @@ class TestConnection:
         await ear.first(RealtimeAudioOutput)
         connection.abort()
         await ear.done("response_1")
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         assert [done.interrupted for done in ear.dones()] == [True]
         assert ear.agent_said()[-1].mode == "final"
         # The ids of a new session begin anew.
@@ -320,7 +313,7 @@ class TestConnection:
         facts.need("turn_detection")
         for number in (1, 2):
             connection = await provider.connection(number)
-            await record.until(lambda n=number: len(record.connected) == n, "connected event")
+            await record.up(number)
             await speak(llm, frames(tone(300, 0.1, 48000), 48000))
             await connection.wait_audio(1)
             await connection.send(
@@ -342,7 +335,7 @@ class TestConnection:
         await say(connection, audio=b"\x01\x02\x03", status=None)
         await ear.first(RealtimeAudioOutput)
         connection.abort()
-        await record.until(lambda: len(record.connected) == 2, "second connected event")
+        await record.up(2)
         await converse(llm, ear, await provider.connection(2))
 
     async def test_cn9_an_unfinished_caller_is_told(

@@ -1,4 +1,4 @@
-"""The provider's real frames, in tests/frames/, against wire.py. See frames/README.md."""
+"""The provider's real frames, in tests/frames, against wire.py; see its README.md."""
 
 import dataclasses
 import json
@@ -31,10 +31,16 @@ CONFIG = events.SessionConfig(
     ),
 )
 BY_HAND = dataclasses.replace(
-    CONFIG, turn_detection=False, transcription=False, tool_choice="get_weather"
+    CONFIG,
+    tool_choice="get_weather",
+    turn_detection=False,
+    transcription=False,
 )
 CHANGED = dataclasses.replace(
-    CONFIG, instructions="Be kind.", tools=(), turn_detection=False
+    CONFIG,
+    instructions="Be kind.",
+    tools=(),
+    turn_detection=False,
 )
 
 COMMANDS: dict[str, events.Command] = {
@@ -42,8 +48,14 @@ COMMANDS: dict[str, events.Command] = {
     "Configure-manual": events.Configure(BY_HAND),
     "Configure-change": events.Configure(CHANGED, previous=CONFIG),
     "AppendAudio": events.AppendAudio(bytes(960)),
+{%- if cookiecutter.video == 'yes' %}
+    "AppendImage": events.AppendImage(b"a JPEG"),
+{%- endif %}
     "CommitAudio": events.CommitAudio(),
     "ClearAudio": events.ClearAudio(),
+{%- if cookiecutter.transport == 'webrtc' %}
+    "ClearOutput": events.ClearOutput(),
+{%- endif %}
     "AddMessage-system": events.AddMessage("system", "The caller is on a boat."),
     "AddMessage-user": events.AddMessage("user", "When is high water?"),
     "AddMessage-assistant": events.AddMessage("assistant", "At ten."),
@@ -64,6 +76,9 @@ CLAIMS = {
     "text": {"AddMessage", "CreateResponse", "TextDelta"},
     "tools": {"Configure", "ToolCall", "AddToolResult"},
     "transcription": {"Configure", "UserTranscript"},
+{%- if cookiecutter.video == 'yes' %}
+    "video": {"AppendImage"},
+{%- endif %}
     "history": {"AddMessage"},
 }
 """The frames that a capability is nothing without."""
@@ -122,9 +137,12 @@ def test_there_are_frames() -> None:
         pytest.skip(f"no frames of {missing}: add them where the provider has them")
 
 
-def _frames(path: Path) -> list[bytes]:
-    content = path.read_bytes()
-    return content.splitlines() if path.suffix == ".jsonl" else [content]
+def _frames(path: Path) -> list[str | bytes]:
+    """What is in a file, as it arrives: JSON as text, all else as bytes."""
+    if path.suffix not in JSON:
+        return [path.read_bytes()]
+    text = path.read_text(encoding="utf-8")
+    return [*text.strip().split("\n")] if path.suffix == ".jsonl" else [text]
 
 
 def _kinds(path: Path) -> list[str]:
@@ -134,8 +152,9 @@ def _kinds(path: Path) -> list[str]:
 
 def _lost(event: events.Event, path: Path) -> Iterator[str]:
     """What the event should have been told by the frame and was not."""
-    frames = _frames(path) if path.suffix in JSON else []
-    said = [leaf for frame in frames for leaf in _leaves(json.loads(frame))]
+    said: list[tuple[str, object]] = []
+    if path.suffix in JSON:
+        said = [leaf for frame in _frames(path) for leaf in _leaves(json.loads(frame))]
     fields = {k: v for k, v in dataclasses.asdict(event).items() if k not in OWN_WORDS}
     for name, value in _leaves(fields):
         given = [word for where, word in said if where.endswith(name)]

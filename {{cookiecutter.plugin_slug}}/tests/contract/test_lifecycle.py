@@ -1,13 +1,26 @@
 """LC: a session opens, closes, and leaves nothing behind."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 
 import pytest
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 from websockets.asyncio import server as websockets_server
 
-from .kit import ALICE, Ear, Facts, Recorder, converse, fence, frames, say, speak, stays_pending, tone
+from .kit import (
+    ALICE,
+    Ear,
+    Facts,
+    Recorder,
+    converse,
+    fence,
+    frames,
+    say,
+    speak,
+    stays_pending,
+    tone,
+)
 from .making import Make, dial
 
 BOUND_S = 0.15
@@ -79,7 +92,7 @@ def _tasks_but_the_providers() -> set[asyncio.Task[object]]:
     found = set[asyncio.Task[object]]()
     for task in asyncio.all_tasks():
         coroutine = task.get_coro()
-        if asyncio.iscoroutine(coroutine) and coroutine.cr_code.co_filename not in theirs:
+        if inspect.iscoroutine(coroutine) and coroutine.cr_code.co_filename not in theirs:
             found.add(task)
     return found
 
@@ -312,7 +325,7 @@ class TestLifecycle:
         await provider.stop_listening()
         await ends(connection)
         record = make.record(llm)
-        await record.until(lambda: len(record.disconnected) == 1, "disconnected event")
+        await record.down()
         # What is lost is released there and then, not when somebody closes.
         async with asyncio.timeout(1.0):
             await connection.closed.wait()
@@ -350,7 +363,12 @@ class TestLifecycle:
         self, llm: Realtime, connection: loopback.Connection
     ) -> None:
         """A provider that hangs keeps the agent in the call for ever."""
-        asking = asyncio.create_task(anext(aiter(llm.simple_response("canary?", ALICE))))
+
+        async def ask() -> None:
+            async for _ in llm.simple_response("canary?", ALICE):
+                pass
+
+        asking = asyncio.create_task(ask())
         await connection.wait_for(events.CreateResponse)
         connection.freeze()
         async with asyncio.timeout(3.0):
@@ -370,7 +388,9 @@ class TestLifecycle:
         await record.settled()
         assert len(record.connected) - len(record.disconnected) == 1
 
-    async def test_lc9_connects_once_at_first(self, make: Make, provider: loopback.Provider) -> None:
+    async def test_lc9_connects_once_at_first(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
         """Two callers that connect at once each get a session, and both answer."""
         llm = make()
         await asyncio.gather(llm.connect(), llm.connect())

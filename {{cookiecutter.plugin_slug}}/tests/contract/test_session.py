@@ -5,6 +5,7 @@ import copy
 import itertools
 from collections.abc import Mapping
 
+from vision_agents.core.llm.realtime import RealtimeAudioOutput
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from .kit import (
@@ -54,16 +55,16 @@ class TestSession:
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
         """The agent answers with a wrong voice, a wrong model or without its instructions."""
-        llm = make(model="canary-model-2", voice="canary-voice", instructions="Be a canary.")
+        llm = make(model="model-2", voice="voice-2", instructions="Be a canary.")
         await llm.connect()
         record = make.record(llm)
         for number in (1, 2):
             connection = await provider.connection(number)
-            await record.until(lambda n=number: len(record.connected) == n, "connected event")
+            await record.up(number)
             config = connection.config
             assert config is not None
-            assert "canary-model-2" in (connection.model, config.model)
-            assert config.voice == "canary-voice"
+            assert "model-2" in (connection.model, config.model)
+            assert config.voice == "voice-2"
             assert config.instructions == "Be a canary."
             assert (config.input_rate, config.output_rate) == (facts.input_rate, facts.output_rate)
             assert config.modalities == "audio"
@@ -120,7 +121,7 @@ class TestSession:
                     (tool["name"], tool.get("description"), tool.get("parameters_schema"))
                     for tool in registered
                 ]
-            await record.until(lambda n=number: len(record.connected) == n, "connected event")
+            await record.up(number)
             connection.abort()
         assert llm.get_available_functions() == registered, "the registry was edited"
 
@@ -158,7 +159,7 @@ class TestSession:
                 request_id=command.request_id,
                 status="completed" if number < 3 else None,
             )
-            await ear.until(lambda: bool(ear.chunks(response_id)), "speech")  # noqa: B023
+            await ear.first(RealtimeAudioOutput, number)
             if number == 3:
                 await llm.interrupt()
             await reply

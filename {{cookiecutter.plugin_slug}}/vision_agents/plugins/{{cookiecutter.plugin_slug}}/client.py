@@ -159,8 +159,7 @@ class Client:
     ) -> None:
         if not api_key:
             raise ValueError("api_key is empty: pass the provider's key")
-        url = urlsplit(base_url)
-        if url.scheme not in ("ws", "wss") or not url.hostname or url.query or url.fragment:
+        if not _is_endpoint(base_url):
             raise ValueError(
                 f"base_url={base_url!r} is no endpoint: give ws:// or wss://, a host and a "
                 "path, without a query"
@@ -237,6 +236,17 @@ class Session:
         self._sending = asyncio.Lock()
         self._early: list[Event] = []
 
+    async def close(self) -> None:
+        """Close the connection; a provider that does not answer is cut off."""
+        try:
+            await self._websocket.close()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._websocket.transport.abort()
+
     async def configure(self, config: SessionConfig) -> None:
         """Configure the session, and wait until the provider took that.
 
@@ -306,17 +316,6 @@ class Session:
             for event in received:
                 yield event
 
-    async def close(self) -> None:
-        """Close the connection; a provider that does not answer is cut off."""
-        try:
-            await self._websocket.close()
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Drop the connection at once."""
-        self._websocket.transport.abort()
-
     async def _receive(self) -> list[Event]:
         try:
             frame = await self._websocket.recv()
@@ -336,6 +335,15 @@ class Session:
                 case SessionAccepted(output_rate):
                     self.output_rate = output_rate
         return received
+
+
+def _is_endpoint(base_url: str) -> bool:
+    url = urlsplit(base_url)
+    try:
+        url.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        return False
+    return url.scheme in ("ws", "wss") and bool(url.hostname) and not (url.query or url.fragment)
 
 
 def _is_loopback(host: str) -> bool:

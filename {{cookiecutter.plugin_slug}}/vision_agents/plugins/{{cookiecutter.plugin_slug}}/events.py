@@ -82,6 +82,13 @@ class CommitAudio:
 @dataclass(frozen=True, slots=True)
 class ClearAudio:
     """Forget audio that was appended and not yet committed."""
+{%- if cookiecutter.transport == 'webrtc' %}
+
+
+@dataclass(frozen=True, slots=True)
+class ClearOutput:
+    """Stop to speak what was generated already."""
+{%- endif %}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,9 @@ Command = (
 {%- endif %}
     | CommitAudio
     | ClearAudio
+{%- if cookiecutter.transport == 'webrtc' %}
+    | ClearOutput
+{%- endif %}
     | AddMessage
     | AddToolResult
     | CreateResponse
@@ -216,6 +226,23 @@ class AudioDelta:
     response_id: str
     data: bytes = field(repr=False)
     item_id: str | None = None
+{%- if cookiecutter.transport == 'webrtc' %}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStarted:
+    """What is heard from here on is a response's speech."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStopped:
+    """All of a response's speech was sent, or with ``cleared`` the rest never will be."""
+
+    response_id: str
+    cleared: bool = False
+{%- endif %}
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +361,10 @@ Event = (
     | UserTranscriptFailed
     | ResponseStarted
     | AudioDelta
+{%- if cookiecutter.transport == 'webrtc' %}
+    | OutputStarted
+    | OutputStopped
+{%- endif %}
     | TextDelta
     | TextDone
     | ToolCall

@@ -27,6 +27,11 @@ class HeldOutput:
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: RealtimeAudioOutputDone | None = None
 
+    @property
+    def awaits_answer(self) -> bool:
+        """A barge-in was announced and the flow has not answered."""
+        return self._unanswered is not None
+
     def emit(self, emit: Callable[[], None], response_id: str | None = None) -> None:
         """Call ``emit`` now, or once the flow has answered."""
         if self._held is None:
@@ -49,11 +54,6 @@ class HeldOutput:
         """The barge-in that nobody took from the output yet."""
         done = self._unanswered
         return done if any(item is done for item in output.peek()) else None
-
-    @property
-    def awaits_answer(self) -> bool:
-        """A barge-in was announced and the flow has not answered."""
-        return self._unanswered is not None
 
     def release(self) -> None:
         """Emit what was held: the flow has answered."""

@@ -12,8 +12,9 @@ Example:
 import asyncio
 import http
 import logging
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -22,9 +23,6 @@ from websockets.http11 import Request, Response
 
 from . import events, wire
 from .parrot import Parrot, Transcriber
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 PATH = "/v1/realtime"
 
@@ -125,18 +123,21 @@ class Provider:
 
     async def connection(self, number: int = 1) -> "Connection":
         """Wait for the connection of that number, counted from 1, to be configured."""
-        async with asyncio.timeout(WAIT_S):
-            while len(self.connections) < number:
-                await _news(self._news)
+        await _until(
+            self._news, lambda: len(self.connections) >= number, f"connection number {number}"
+        )
         connection = self.connections[number - 1]
         await connection.wait_for(events.Configure)
         return connection
 
     async def wait_handshakes(self, count: int) -> None:
         """Wait until that many handshakes were tried, successful or not."""
-        async with asyncio.timeout(WAIT_S):
-            while self.handshakes < count:
-                await _news(self._news)
+        await _until(self._news, lambda: self.handshakes >= count, f"handshake number {count}")
+
+    def named(self, response_id: str) -> str:
+        """The id a response was said to have, where the plugin had to make one up."""
+        names = (connection.names.get(response_id) for connection in self.connections)
+        return next(filter(None, names), response_id)
 
     def _answer_handshake(self, websocket: ServerConnection, request: Request) -> Response | None:
         self.handshakes += 1
@@ -169,6 +170,7 @@ class Connection:
         commands: everything the plugin said, in order.
         frames: the same as it was on the wire, refused frames included.
         violations: what a strict provider would have refused, and why.
+        names: see `wire.ServerCodec`.
         closed: set once the connection is gone.
         close_code: the plugin's close code; None while open or if it just broke.
     """
@@ -188,12 +190,17 @@ class Connection:
         self._provider = provider
         self._websocket = websocket
         self._codec = wire.ServerCodec()
+        self.names = self._codec.names
         self._news = asyncio.Event()
         self._parrot: Parrot | None = None
         if not provider.scripted:
             self._parrot = Parrot(self, provider.transcribe, provider.pace, provider.holds)
         self._spoken_ms: dict[str, float] = {}
         self._open_calls: set[str] = set()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close as a provider does."""
+        await self._websocket.close(code, reason)
 
     async def run(self) -> None:
         """Serve the connection to its end."""
@@ -217,6 +224,10 @@ class Connection:
             self.close_code = self._websocket.close_code
             self.closed.set()
             self._news.set()
+
+    def abort(self) -> None:
+        """Break the TCP connection, without a close frame."""
+        self._websocket.transport.abort()
 
     async def send(self, *said: events.Event) -> None:
         """Say something.
@@ -246,14 +257,6 @@ class Connection:
         except ConnectionClosed as error:
             raise ConnectionError("the plugin is gone") from error
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close as a provider does."""
-        await self._websocket.close(code, reason)
-
-    def abort(self) -> None:
-        """Break the TCP connection, without a close frame."""
-        self._websocket.transport.abort()
-
     def freeze(self) -> None:
         """Stop reading, as a hung provider does; a close is not answered either."""
         self._websocket.transport.pause_reading()
@@ -268,16 +271,13 @@ class Connection:
 
     async def wait_for(self, kind: type[CommandT], count: int = 1) -> CommandT:
         """Wait for the count-th command of a kind."""
-        async with asyncio.timeout(WAIT_S):
-            while len(self.received(kind)) < count:
-                await _news(self._news)
+        what = f"{kind.__name__} number {count}"
+        await _until(self._news, lambda: len(self.received(kind)) >= count, what)
         return self.received(kind)[count - 1]
 
     async def wait_audio(self, size: int) -> bytes:
         """Wait until that many bytes of audio came; returns all of it."""
-        async with asyncio.timeout(WAIT_S):
-            while len(self.audio()) < size:
-                await _news(self._news)
+        await _until(self._news, lambda: len(self.audio()) >= size, f"{size} bytes of audio")
         return self.audio()
 
     async def _take(self, command: events.Command) -> None:
@@ -292,7 +292,7 @@ class Connection:
                     await self.send(events.Fault(self._provider.reject))
                     return
                 if previous is None:
-                    await self._provider.accepts.wait()
+                    await self._held_back()
                 await self.send(events.SessionAccepted(config.output_rate))
             case _ if self.config is None:
                 await self._violated(f"{type(command).__name__} before the session was configured")
@@ -306,11 +306,24 @@ class Connection:
         if self._parrot is not None:
             await self._parrot.hear(command)
 
+    async def _held_back(self) -> None:
+        """Wait until the provider accepts, or the plugin hung up."""
+        accepts = asyncio.create_task(self._provider.accepts.wait())
+        gone = asyncio.create_task(self._websocket.wait_closed())
+        await asyncio.wait((accepts, gone), return_when=asyncio.FIRST_COMPLETED)
+        accepts.cancel()
+        gone.cancel()
+
     async def _violated(self, what: str) -> None:
         self.violations.append(what)
         await self.send(events.Fault("invalid_request_error"))
 
 
-async def _news(news: asyncio.Event) -> None:
-    news.clear()
-    await news.wait()
+async def _until(news: asyncio.Event, condition: Callable[[], bool], what: str) -> None:
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                news.clear()
+                await news.wait()
+    except TimeoutError:
+        raise TimeoutError(f"no {what} within {WAIT_S:g} s") from None

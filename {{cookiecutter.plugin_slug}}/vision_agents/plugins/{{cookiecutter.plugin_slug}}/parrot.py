@@ -71,10 +71,6 @@ class Parrot:
         self._answer: asyncio.Task[None] | None = None
         self._answer_id = ""
 
-    @property
-    def _config(self) -> events.SessionConfig:
-        return self._line.config or events.SessionConfig("")
-
     async def hear(self, command: events.Command) -> None:
         """React to a command as a provider does."""
         match command:
@@ -111,6 +107,10 @@ class Parrot:
         if answer is not None and not answer.done():
             answer.cancel()
             await asyncio.wait([answer])
+
+    @property
+    def _config(self) -> events.SessionConfig:
+        return self._line.config or events.SessionConfig("")
 
     async def _listen(self, data: bytes) -> None:
         """Energy turn detection, in the time of the audio itself."""
@@ -204,14 +204,17 @@ class Parrot:
         speech = _resampled(audio, self._config.input_rate, rate) if audio else _chirp(text, rate)
         size = rate * PIECE_MS // 1000 * 2
         sound = [speech[start : start + size] for start in range(0, len(speech), size)]
-        words = list(_words(text))
-        for index, (piece, word) in enumerate(itertools.zip_longest(sound, words)):
-            if index == max(len(sound), len(words)) - 1:
+        words = _words(text)
+        said = 0
+        for index, piece in enumerate(sound, start=1):
+            if index == len(sound):
                 await self._holds.wait()
-            if word is not None:
-                await self._line.send(events.TextDelta(response_id, word, True, item_id))
-            if piece is not None:
-                await self._line.send(events.AudioDelta(response_id, piece, item_id))
+            due = -(-len(words) * index // len(sound))  # words keep step with the sound
+            if due > said:
+                spoken = "".join(words[said:due])
+                said = due
+                await self._line.send(events.TextDelta(response_id, spoken, True, item_id))
+            await self._line.send(events.AudioDelta(response_id, piece, item_id))
             await asyncio.sleep(PIECE_MS / 1000 / self._pace if self._pace else 0)
         await self._line.send(events.TextDone(response_id, text, True, item_id))
 
@@ -248,7 +251,7 @@ def _resampled(audio: bytes, rate: int, to_rate: int) -> bytes:
     frames = FrameResampler(to_rate, "mono", "s16", 0).resample(
         PcmData.from_bytes(audio, rate), flush=True
     )
-    return b"".join(bytes(memoryview(f.planes[0])[: f.samples * 2]) for f in frames)
+    return b"".join(PcmData.from_av_frame(frame).to_bytes() for frame in frames)
 
 
 def _chirp(text: str, rate: int) -> bytes:
@@ -268,4 +271,4 @@ def _chirp(text: str, rate: int) -> bytes:
         except (av.error.EOFError, av.error.BlockingIOError):
             return b"".join(pieces)
         if isinstance(frame, av.AudioFrame):
-            pieces.append(bytes(memoryview(frame.planes[0])[: frame.samples * 2]))
+            pieces.append(PcmData.from_av_frame(frame).to_bytes())

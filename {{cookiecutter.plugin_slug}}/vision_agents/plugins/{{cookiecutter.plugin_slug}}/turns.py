@@ -40,7 +40,7 @@ class Reply:
     started_at: float = field(default_factory=time.perf_counter)
     first_ms: float | None = None
     count: int = 0
-    text: str = ""
+    responses: "list[Response]" = field(default_factory=list)
     item_id: str | None = None
     done: events.ResponseDone | None = None
 
@@ -78,7 +78,6 @@ class Reply:
         is_first = self.first_ms is None
         if is_first:
             self.first_ms = ms_since(self.started_at)
-        self.text += delta.text
         self.item_id = delta.item_id
         self.count += 1
         return LLMResponseDelta(
@@ -95,7 +94,7 @@ class Reply:
         """All that was said, and what it took."""
         usage = self.done.usage if self.done is not None else events.Usage()
         return LLMResponseFinal(
-            text=self.text,
+            text="".join(response.text for response in self.responses),
             item_id=self.item_id,
             latency_ms=ms_since(self.started_at),
             time_to_first_token_ms=self.first_ms,
@@ -108,23 +107,39 @@ class Reply:
 
 
 @dataclass(slots=True, eq=False)
-class Response:
-    """A response the provider is giving.
+class SpokenItem:
+    """An item of the conversation that has a voice.
 
     Times are `time.perf_counter()` seconds. There is no playback position to go by:
     audio is taken to be heard from when it came, one piece after another.
     """
 
+    id: str | None
+    plays_from: float
+    received_s: float = 0.0
+
+    @property
+    def plays_until(self) -> float:
+        """When the last of it so far is heard."""
+        return self.plays_from + self.received_s
+
+    def heard_s(self, now: float) -> float:
+        """How much of it was heard; never more than was received."""
+        return min(self.received_s, max(0.0, now - self.plays_from))
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """A response the provider is giving."""
+
     id: str
     reply: Reply | None = None
     started_at: float = field(default_factory=time.perf_counter)
     first_audio_at: float | None = None
-    item_id: str | None = None
+    spoken: list[SpokenItem] = field(default_factory=list)
     parts: dict[tuple[str | None, int], str] = field(default_factory=dict)
     shown: int = 0  # characters of the text that were emitted
     odd_byte: bytes = b""
-    plays_from: float = 0.0
-    received_s: float = 0.0
     open_calls: int = 0
     called: bool = False
     done: bool = False
@@ -135,9 +150,10 @@ class Response:
         """All text so far."""
         return "".join(self.parts.values())
 
-    def heard_s(self, now: float) -> float:
-        """How much of the current item's audio was heard; never more than was received."""
-        return min(self.received_s, max(0.0, now - self.plays_from))
+    @property
+    def plays_until(self) -> float:
+        """When the last of it so far is heard."""
+        return self.spoken[-1].plays_until if self.spoken else 0.0
 
     def whole_samples(self, data: bytes) -> bytes:
         """Join what was split inside a sample; the odd byte waits for its other half."""
@@ -218,18 +234,16 @@ class Turns:
     def play(self, response: Response, item_id: str | None, duration_s: float) -> None:
         """Count a piece of audio that was received."""
         now = time.perf_counter()
-        if item_id != response.item_id or not response.received_s:
-            response.item_id = item_id
-            response.received_s = 0.0
-            response.plays_from = max(now, self.plays_until)
+        if not response.spoken or response.spoken[-1].id != item_id:
+            response.spoken.append(SpokenItem(item_id, max(now, self.plays_until)))
             self.playing = [r for r in self.unheard(now) if r is not response]
             self.playing.append(response)
-        response.received_s += duration_s
+        response.spoken[-1].received_s += duration_s
         self.plays_until = max(now, self.plays_until) + duration_s
 
     def unheard(self, now: float) -> list[Response]:
         """Responses of which something was received and not heard yet."""
-        return [r for r in self.playing if r.plays_from + r.received_s > now]
+        return [response for response in self.playing if response.plays_until > now]
 
     def finish(self, response: Response) -> None:
         """Count a response as over: whatever is still said of it comes too late."""

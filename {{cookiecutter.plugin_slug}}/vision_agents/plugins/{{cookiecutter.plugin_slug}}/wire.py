@@ -153,6 +153,17 @@ class AudioDelta(ResponsePart, tag="response.output_audio.delta"):
 
 
 class BetaAudioDelta(AudioDelta, tag="response.audio.delta"): ...
+{%- if cookiecutter.transport == 'webrtc' %}
+
+
+class OutputStarted(ResponsePart, tag="output_audio_buffer.started"): ...
+
+
+class OutputStopped(ResponsePart, tag="output_audio_buffer.stopped"): ...
+
+
+class OutputCleared(ResponsePart, tag="output_audio_buffer.cleared"): ...
+{%- endif %}
 
 
 class TranscriptDelta(ResponsePart, tag="response.output_audio_transcript.delta"):
@@ -200,6 +211,9 @@ FromServer = (
     | SpeechStopped | Committed | TranscriptionDelta | TranscriptionCompleted
     | TranscriptionFailed | ResponseCreated | ResponseDone | OutputItemAdded
     | OutputItemDone | ArgumentsDone
+{%- if cookiecutter.transport == 'webrtc' %}
+    | OutputStarted | OutputStopped | OutputCleared
+{%- endif %}
 )  # fmt: skip
 _server_decoder: msgspec.json.Decoder[FromServer] = msgspec.json.Decoder(FromServer)
 _server_messages: dict[str, type[ServerMessage]] = {
@@ -221,7 +235,7 @@ class ClientMessage(Strict, tag_field="type", kw_only=True):
 
 class AudioFormat(Strict):
     type: Literal["audio/pcm"] = "audio/pcm"
-    rate: Annotated[int, Meta(ge=8000, le=48000)] = 24000
+    rate: Annotated[int, Meta(ge=8000, le=48000)] = {{ 48000 if cookiecutter.transport == 'webrtc' else 24000 }}
 
 
 class Transcription(Strict):
@@ -369,6 +383,16 @@ class BufferCommit(ClientMessage, tag="input_audio_buffer.commit"): ...
 
 
 class BufferClear(ClientMessage, tag="input_audio_buffer.clear"): ...
+{%- if cookiecutter.transport == 'webrtc' %}
+
+
+class OutputClear(ClientMessage, tag="output_audio_buffer.clear"): ...
+
+
+class Call(Strict):
+    sdp: str
+    session: msgspec.Raw = msgspec.Raw()
+{%- endif %}
 
 
 class ItemCreate(ClientMessage, tag="conversation.item.create"):
@@ -396,7 +420,7 @@ class ResponseCancel(ClientMessage, tag="response.cancel"):
 
 _client_decoder = msgspec.json.Decoder(
     SessionUpdate | BufferAppend | BufferCommit | BufferClear | ItemCreate
-    | ItemTruncate | ItemDelete | ResponseCreate | ResponseCancel
+    | ItemTruncate | ItemDelete | ResponseCreate | ResponseCancel{% if cookiecutter.transport == 'webrtc' %} | OutputClear{% endif %}
 )  # fmt: skip
 
 
@@ -426,6 +450,10 @@ class ClientCodec:
                 return [self._frame("input_audio_buffer.commit")]
             case events.ClearAudio():
                 return [self._frame("input_audio_buffer.clear")]
+{%- if cookiecutter.transport == 'webrtc' %}
+            case events.ClearOutput():
+                return [self._frame("output_audio_buffer.clear")]
+{%- endif %}
             case events.Configure(config, previous):
                 self._tools = {tool.name for tool in config.tools}
                 session = _session(config)
@@ -475,6 +503,13 @@ class ClientCodec:
         match message:
             case AudioDelta(delta=data, item_id=item_id):
                 return [events.AudioDelta(self._response_of(message), data, item_id)]
+{%- if cookiecutter.transport == 'webrtc' %}
+            case OutputStarted():
+                return [events.OutputStarted(self._response_of(message))]
+            case OutputStopped() | OutputCleared():
+                cleared = isinstance(message, OutputCleared)
+                return [events.OutputStopped(self._response_of(message), cleared)]
+{%- endif %}
             case TranscriptDelta(delta=text) | TextDelta(delta=text):
                 return [self._text(events.TextDelta, message, text)]
             case TranscriptDone(transcript=str(text)) | TextDone(text=str(text)):
@@ -496,7 +531,8 @@ class ClientCodec:
             case TranscriptionCompleted(transcript=text, item_id=item_id):
                 return [events.UserTranscript(_without_markers(text), True, item_id)]
             case TranscriptionFailed(error=error, item_id=item_id):
-                return [events.UserTranscriptFailed(item_id, error.code or error.type)]
+                code = error.code or error.type or None
+                return [events.UserTranscriptFailed(item_id, code)]
             case ResponseCreated():
                 response = _fit(message.response, Response)
                 if not response.id:
@@ -582,9 +618,15 @@ class ClientCodec:
 
 
 class ServerCodec:
-    """The provider's end of a connection: events to frames, frames to commands."""
+    """The provider's end of a connection: events to frames, frames to commands.
+
+    Attributes:
+        names: ids of responses by the names that the other end makes up for them,
+            where the wire carries no ids.
+    """
 
     def __init__(self) -> None:
+        self.names: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._event_ids: set[str] = set()
         self._session_id: str | None = None
@@ -634,6 +676,13 @@ class ServerCodec:
             case events.AudioDelta(response_id, data, item_id):
                 part = _part(response_id, item_id)
                 return [self._frame("response.output_audio.delta", **part, delta=data)]
+{%- if cookiecutter.transport == 'webrtc' %}
+            case events.OutputStarted(response_id):
+                return [self._frame("output_audio_buffer.started", response_id=response_id)]
+            case events.OutputStopped(response_id, cleared):
+                kind = f"output_audio_buffer.{'cleared' if cleared else 'stopped'}"
+                return [self._frame(kind, response_id=response_id)]
+{%- endif %}
             case events.TextDelta() | events.TextDone():
                 return self._text(event)
             case events.ToolCall():
@@ -674,6 +723,10 @@ class ServerCodec:
                 return [events.CommitAudio()]
             case BufferClear():
                 return [events.ClearAudio()]
+{%- if cookiecutter.transport == 'webrtc' %}
+            case OutputClear():
+                return [events.ClearOutput()]
+{%- endif %}
             case SessionUpdate():
                 self._session = _merge(self._session, _object_in(frame, "session"))
                 previous, self._config = self._config, _config(self._session)
@@ -701,6 +754,28 @@ class ServerCodec:
             case ResponseCancel(response_id=response_id):
                 return [events.CancelResponse(response_id)]
         return []
+{%- if cookiecutter.transport == 'webrtc' %}
+
+    def read_offer(self, session: str) -> tuple[str, list[Command]]:
+        """Read the session a call is offered with.
+
+        Returns:
+            The model, and a Configure if it says more than that.
+
+        Raises:
+            MalformedFrame: it is no session.
+        """
+        try:
+            given = msgspec.json.decode(session, type=JSONObject)
+            typed = msgspec.convert(given, Session)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedFrame(str(error)) from error
+        self._session = given
+        if not given.keys() - {"type", "model"}:
+            return typed.model, []
+        self._config = _config(given)
+        return typed.model, [events.Configure(self._config)]
+{%- endif %}
 
     def _frame(self, kind: str, **fields: object) -> str:
         return _frame(kind, event_id=f"event_{next(self._numbers)}", **fields)
@@ -846,6 +921,26 @@ def _tool_output(value: object) -> str:
     if len(text) > MAX_TOOL_OUTPUT:
         text = text[:MAX_TOOL_OUTPUT] + "…"
     return _encodable(text)
+{%- if cookiecutter.transport == 'webrtc' %}
+
+
+def offered(config: events.SessionConfig) -> str:
+    """The session a call is offered with; the rest is told once its channel is open."""
+    return _encode({"type": "realtime", "model": config.model}).decode()
+
+
+def read_call(body: bytes) -> tuple[str, str]:
+    """The offer and the session in a call made as one JSON object.
+
+    Raises:
+        MalformedFrame: it is none.
+    """
+    try:
+        call = msgspec.json.decode(body, type=Call)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedFrame(str(error)) from error
+    return call.sdp, bytes(call.session).decode()
+{%- endif %}
 
 
 def _session(config: events.SessionConfig) -> JSONObject:
@@ -859,7 +954,11 @@ def _session(config: events.SessionConfig) -> JSONObject:
     choice: object = config.tool_choice
     if choice not in ("auto", "none", "required"):
         choice = {"type": "function", "name": choice}
+{%- if cookiecutter.transport == 'webrtc' %}
+    output: JSONObject = {}
+{%- else %}
     output: JSONObject = {"format": {"type": "audio/pcm", "rate": config.output_rate}}
+{%- endif %}
     if config.voice is not None:
         output["voice"] = config.voice
     session: JSONObject = {
@@ -869,7 +968,9 @@ def _session(config: events.SessionConfig) -> JSONObject:
         "output_modalities": [config.modalities],
         "audio": {
             "input": {
+{%- if cookiecutter.transport == 'websocket' %}
                 "format": {"type": "audio/pcm", "rate": config.input_rate},
+{%- endif %}
                 "transcription": transcription,
                 "turn_detection": detection,
             },

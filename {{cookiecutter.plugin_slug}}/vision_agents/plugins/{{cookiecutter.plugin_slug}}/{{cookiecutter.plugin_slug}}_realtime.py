@@ -49,10 +49,10 @@ __all__ = ["Client", "Realtime"]
 
 DEFAULT_MODEL = "{{ cookiecutter.default_model }}"
 
-INPUT_SAMPLE_RATE = {{ cookiecutter.input_sample_rate }}
+INPUT_SAMPLE_RATE = {{ 48000 if cookiecutter.transport == 'webrtc' else cookiecutter.input_sample_rate }}
 """What the provider takes, Hz."""
 
-OUTPUT_SAMPLE_RATE = {{ cookiecutter.output_sample_rate }}
+OUTPUT_SAMPLE_RATE = {{ 48000 if cookiecutter.transport == 'webrtc' else cookiecutter.output_sample_rate }}
 """What the provider gives, Hz, unless it announces another rate."""
 
 TOOLS_GRACE_S = 1.0
@@ -290,8 +290,6 @@ class Realtime(realtime.Realtime):
 
         Yields and raises what `{{ cookiecutter.native_method }}` does.
         """
-        if participant is not None:
-            self._speaker = participant
         stream = self.{{ cookiecutter.native_method }}(text)
         try:
             async for item in stream:
@@ -590,8 +588,8 @@ class Realtime(realtime.Realtime):
             self._show_text(response)
 
     def _show_text(self, response: Response) -> None:
-        text = response.unshown_text()
-        if text:
+        if response.text.strip():
+            text = response.unshown_text()
             emit = partial(self._emit_agent_speech_transcription, text, mode="delta")
             self._emit(emit, response)
 
@@ -621,7 +619,7 @@ class Realtime(realtime.Realtime):
         if event.text.strip() and not turns.hears_speech and not turns.responses:
             # All this provider ever says of the user's speech; it may trail the turn.
             await self._start_user_speech(event.item_id, barges_in=False)
-        participant = turns.speakers.get(event.item_id, self._speaker)
+        participant = turns.speakers.get(event.item_id) or turns.user or self._speaker
         so_far = turns.user_text.get(event.item_id, "")
         if not event.final:
             if event.text:
@@ -665,7 +663,9 @@ class Realtime(realtime.Realtime):
             for answered in [r for r in turns.continuing if not r.open_calls]:
                 turns.continuing.remove(answered)
                 reply = reply or answered.reply
-        turns.responses[event.response_id] = Response(event.response_id, reply)
+        response = turns.responses[event.response_id] = Response(event.response_id, reply)
+        if reply is not None:
+            reply.responses.append(response)
 
     async def _on_interrupted(self, response_id: str | None) -> None:
         for response in self._turns.responses.values():
@@ -753,12 +753,7 @@ class Realtime(realtime.Realtime):
         except ValueError as error:
             output = {"error": str(error)}
         else:
-            _, output, failure = await self._run_one_tool(
-                {"id": call.call_id, "name": call.name, "arguments_json": arguments},
-                self._tool_timeout_s,
-            )
-            if failure is not None:
-                output = {"error": f"{type(failure).__name__}: {failure}"}
+            output = await self._tool_output(call, arguments)
         response.open_calls -= 1
         if response.reply is not None:
             response.reply.tools_running -= 1
@@ -768,6 +763,22 @@ class Realtime(realtime.Realtime):
         if self._turns.calls.pop(call.call_id, None) is not None:
             await self._tell(events.AddToolResult(call.call_id, call.name, output))
         await self._continue()
+
+    async def _tool_output(self, call: events.ToolCall, arguments: dict[str, object]) -> object:
+        failure: BaseException | None
+        try:
+            _, output, failure = await self._run_one_tool(
+                {"id": call.call_id, "name": call.name, "arguments_json": arguments},
+                self._tool_timeout_s,
+            )
+        except asyncio.CancelledError as cancelled:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+            failure = cancelled  # of something inside the tool: for the model it failed
+        if failure is None:
+            return output
+        return {"error": f"{type(failure).__name__}: {failure}"}
 
     async def _continue(self) -> None:
         """Ask for the response that follows a tool, once nothing else is being said."""
@@ -809,9 +820,11 @@ class Realtime(realtime.Realtime):
         for response in responses:
             if not response.done and not response.stopped:
                 commands.append(events.CancelResponse(response.id))
-            if response.item_id is not None and response.received_s:
-                heard_ms = int(response.heard_s(now) * 1000)
-                commands.append(events.TruncateItem(response.item_id, heard_ms))
+            commands += [
+                events.TruncateItem(item.id, int(item.heard_s(now) * 1000))
+                for item in response.spoken
+                if item.id is not None and (item.plays_until > now or not response.done)
+            ]
             self._emit_cut(response, announce=announce)
         return commands
 
@@ -867,7 +880,7 @@ class Realtime(realtime.Realtime):
                 return
             self.metrics.on_realtime_audio_input(
                 byte_count=len(data),
-                duration_ms=frame.samples * 1000 / INPUT_SAMPLE_RATE,
+                duration_ms=len(data) / 2 / INPUT_SAMPLE_RATE * 1000,
                 provider=self.provider_name,
             )
 

@@ -1,0 +1,93 @@
+"""Seals the contract suite: writes tests/contract/manifest.toml of the plugin's template.
+
+    uv run python tools/seal_contract.py           after any change in tests/contract
+    uv run python tools/seal_contract.py --check   fails where that was forgotten
+
+A generated plugin holds its suite against it, so that a contract test which was edited or
+deleted there shows. The digests are the generated plugin's own (accounting.py), taken from
+the files as rendered.
+"""
+
+import importlib.util
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from jinja2 import Environment
+
+PLUGIN = Path(__file__).parents[1] / "{{cookiecutter.plugin_slug}}"
+SUITE = PLUGIN / "tests" / "contract"
+WIRE = PLUGIN / "vision_agents" / "plugins" / "{{cookiecutter.plugin_slug}}" / "wire.py"
+TEST = re.compile(r"def (test_[a-z]{2}\d_\w+)\(")
+TRANSPORTS = ("websocket", "webrtc")
+VIDEO = ("no", "yes")
+HEADER = """\
+# What the contract suite was when it was made: written by the template, for accounting.py.
+"""
+
+environment = Environment(keep_trailing_newline=True, autoescape=False)
+
+
+def accounting() -> ModuleType:
+    """The generated plugin's own module; it holds no Jinja."""
+    spec = importlib.util.spec_from_file_location("accounting", SUITE / "accounting.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def render(text: str, transport: str, video: str) -> str:
+    """A template as a plugin with these answers has it."""
+    answers = {
+        "plugin_slug": "acme",
+        "native_method": "create_response",
+        "transport": transport,
+        "video": video,
+    }
+    return environment.from_string(text).render(cookiecutter=answers)
+
+
+def variants(text: str) -> list[str]:
+    """A template as all plugins have it."""
+    return [render(text, *answers) for answers in itertools.product(TRANSPORTS, VIDEO)]
+
+
+def manifest() -> str:
+    """The manifest, itself a template."""
+    account = accounting()
+    words = {account.words_of(each) for each in variants(WIRE.read_text(encoding="utf-8"))}
+    lines = [HEADER, "[wire]", f"words = {json.dumps(sorted(words))}"]
+    for path in sorted(SUITE.iterdir(), key=lambda each: max(variants(each.name))):
+        if not path.name.removesuffix("{% endif %}").endswith((".py", ".toml")) or path.name == "manifest.toml":
+            continue
+        text = path.read_text(encoding="utf-8")
+        digests = sorted({account.digest(each) for each in variants(text)})
+        only_with_video = not render(path.name, "websocket", "no")
+        lines.append("{% if cookiecutter.video == 'yes' %}" if only_with_video else "")
+        lines += [f'[files."{max(variants(path.name))}"]', f"digests = {json.dumps(digests)}"]
+        if tests := TEST.findall(text):
+            lines += ["tests = [", *(f'    "{test}",' for test in tests), "]"]
+        if only_with_video:
+            lines.append("{%- endif %}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the manifest, or check it."""
+    target = SUITE / "manifest.toml"
+    sealed = manifest()
+    if sys.argv[1:] == ["--check"]:
+        if target.read_text(encoding="utf-8") != sealed:
+            raise SystemExit("tests/contract changed: run tools/seal_contract.py")
+        return
+    target.write_text(sealed, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What the house's metrics say."""
+
+from collections import Counter
+
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    NumberDataPoint,
+)
+
+
+class Meters:
+    """Reads the metrics of this process; there is one set of them."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        metrics.set_meter_provider(MeterProvider([self._reader]))
+        self._before = Counter[tuple[str, str]]()
+
+    def start(self) -> None:
+        """Count from now."""
+        self._before = self._totals()
+
+    def counted(self, name: str, provider: str) -> int:
+        """The sum of a counter, or the count of a histogram, since the start."""
+        return self._totals()[name, provider] - self._before[name, provider]
+
+    def nameless(self) -> list[str]:
+        """Metrics since the start that say no provider."""
+        since = self._totals() - self._before
+        return [name for name, provider in since if not provider]
+
+    def _totals(self) -> Counter[tuple[str, str]]:
+        totals = Counter[tuple[str, str]]()
+        data = self._reader.get_metrics_data()
+        for resource in data.resource_metrics if data is not None else ():
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    for point in metric.data.data_points:
+                        provider = str((point.attributes or {}).get("provider", ""))
+                        match point:
+                            case NumberDataPoint(value=value):
+                                totals[metric.name, provider] += int(value)
+                            case HistogramDataPoint(count=count):
+                                totals[metric.name, provider] += count
+        return totals

@@ -1,0 +1,265 @@
+"""AI: what people say reaches the provider, all of it and nothing else."""
+
+import asyncio
+import itertools
+
+import numpy as np
+import pytest
+from getstream.video.rtc.track_util import PcmData
+from numpy.typing import NDArray
+from vision_agents.core.edge.types import Participant
+from vision_agents.core.utils.audio_input_pacer import AudioInputPacingConfig
+from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
+
+from .kit import (
+    ALICE,
+    BOB,
+    Facts,
+    Recorder,
+    Samples,
+    frames,
+    level_db,
+    ramp,
+    samples_of,
+    silence,
+    sinad_db,
+    speak,
+    tone,
+)
+from .making import Make
+
+MAX_FRAME_BYTES = 64 * 1024
+MARK = 11111
+"""A level that occurs nowhere but in audio that must not arrive."""
+
+
+def _marked(seconds: float) -> list[PcmData]:
+    return frames(np.full(round(seconds * 48000), MARK, np.int16), 48000)
+
+
+def _as_float(samples: Samples) -> NDArray[np.float32]:
+    return (samples / 32768).astype(np.float32)
+
+
+def _twice(samples: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.stack([samples, samples])
+
+
+async def _heard(connection: loopback.Connection, llm: Realtime) -> Samples:
+    """All the provider got so far; the marker sent behind it is the proof."""
+    await llm.close()
+    await connection.closed.wait()
+    return samples_of(connection.audio())
+
+
+class TestAudioIn:
+    @pytest.fixture
+    async def said(self, llm: Realtime, connection: loopback.Connection) -> "Said":
+        """Lets a participant speak, and tells what the provider heard of it."""
+        return Said(llm, connection)
+
+    async def test_ai1_arrives_at_the_declared_rate(self, said: "Said", facts: Facts) -> None:
+        """The provider hears everybody too fast or too slow, and understands nothing."""
+        heard = await said.all_of(frames(ramp(24000), 48000))
+        missing = facts.input_rate / 2 - len(heard)
+        assert 0 <= missing < facts.input_rate / 50, f"{missing} of {facts.input_rate / 2} samples"
+        middle = heard[100:-100].astype(int)
+        assert (np.diff(middle) >= 0).all(), "out of order"
+
+    async def test_ai1_is_exact_at_the_providers_own_rate(self, said: "Said", facts: Facts) -> None:
+        """Audio that needs no conversion is damaged by one."""
+        spoken = ramp(facts.input_rate // 2)
+        heard = await said.all_of(frames(spoken, facts.input_rate))
+        assert heard.tobytes() == spoken.tobytes(), f"{len(heard)} of {len(spoken)} samples"
+
+    @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+    @pytest.mark.parametrize("kind", ["mono", "stereo", "float", "stereo float"])
+    async def test_ai2_takes_any_format(
+        self, said: "Said", facts: Facts, rate: int, kind: str
+    ) -> None:
+        """Callers with another microphone are noise to the agent."""
+        samples: NDArray[np.generic] = tone(440, 0.4, rate)
+        if "float" in kind:
+            samples = _as_float(tone(440, 0.4, rate))
+        if "stereo" in kind:
+            samples = _twice(samples)
+        heard = await said.all_of(frames(samples, rate))
+        assert abs(len(heard) / facts.input_rate - 0.4) < 0.02, "the duration changed"
+        settled = heard[len(heard) // 10 :]
+        assert abs(level_db(settled)) < 1, f"the level changed by {level_db(settled):.1f} dB"
+        assert sinad_db(settled, 440, facts.input_rate) > 40
+
+    async def test_ai2_an_empty_frame_is_nothing(
+        self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts
+    ) -> None:
+        """A frame without samples ends the microphone."""
+        pieces = frames(ramp(facts.input_rate // 10), facts.input_rate)
+        empty = PcmData(samples=np.zeros(0, np.int16), sample_rate=48000, format="s16", channels=1)
+        await speak(llm, [empty, *pieces[:2], empty, *pieces[2:]])
+        await connection.wait_audio(facts.input_rate // 10 * 2)
+        assert all(command.data for command in connection.received(events.AppendAudio))
+        await record.settled()
+        assert not record.errors
+
+    async def test_ai3_audio_before_connect_is_gone(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """The agent answers what was said before it came."""
+        llm = make()
+        await speak(llm, _marked(0.2))
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, frames(silence(0.2, 48000), 48000))
+        heard = await _heard(connection, llm)
+        assert len(heard) > 0
+        assert not heard.any(), "audio from before connect() arrived"
+
+    async def test_ai3_audio_after_close_is_gone(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """The agent answers what was said after it left, or in the call before."""
+        llm = make()
+        await llm.connect()
+        await speak(llm, _marked(0.2))
+        await llm.close()
+        await speak(llm, _marked(0.2))
+        await llm.connect()
+        connection = await provider.connection(2)
+        await speak(llm, frames(silence(0.2, 48000), 48000))
+        heard = await _heard(connection, llm)
+        assert len(heard) > 0
+        assert not heard.any(), "audio from the call before arrived"
+
+    async def test_ai3_audio_before_an_interrupt_is_gone(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """What was said before an interrupt is answered after it."""
+        pacing = AudioInputPacingConfig(
+            sample_rate=facts.input_rate, startup_buffer_ms=1000, max_buffer_ms=2000
+        )
+        llm = make(input_audio_pacing=pacing)
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, _marked(0.5))
+        await llm.interrupt()
+        await speak(llm, frames(silence(1.1, 48000), 48000))
+        await connection.wait_audio(2)
+        heard = await _heard(connection, llm)
+        assert not heard.any(), "audio from before the interrupt arrived"
+
+    async def test_ai4_paced_audio_is_steady(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """A provider that listens for pauses hears them where there are none."""
+        pacing = AudioInputPacingConfig(sample_rate=facts.input_rate, startup_buffer_ms=40)
+        llm = make(input_audio_pacing=pacing)
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, frames(ramp(facts.input_rate // 5), facts.input_rate))
+        times: list[float] = []
+        for count in range(1, 11):
+            await connection.wait_for(events.AppendAudio, count)
+            times.append(asyncio.get_running_loop().time())
+        sizes = {len(command.data) for command in connection.received(events.AppendAudio)}
+        assert sizes == {facts.input_rate // 50 * 2}, f"frames of {sizes} bytes"
+        assert times[-1] - times[0] > 0.1, "200 ms of audio went out at once"
+
+    async def test_ai4_paced_audio_ends_with_close(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """Audio goes on into the next session, or raises in the background."""
+        pacing = AudioInputPacingConfig(sample_rate=facts.input_rate, startup_buffer_ms=40)
+        llm = make(input_audio_pacing=pacing)
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, _marked(1.0))
+        await connection.wait_audio(1)
+        await llm.close()
+        await speak(llm, _marked(0.1))
+        await llm.connect()
+        second = await provider.connection(2)
+        await speak(llm, frames(silence(0.1, 48000), 48000))
+        await second.wait_audio(2)
+        assert not samples_of(second.audio()).any(), "audio from the call before arrived"
+
+    async def test_ai4_frames_are_bounded(self, said: "Said", facts: Facts) -> None:
+        """One long frame ends the session: providers refuse what is too large."""
+        spoken = np.tile(ramp(facts.input_rate), 5)
+        heard = await said.all_of(frames(spoken, facts.input_rate, ms=5000))
+        assert heard.tobytes() == spoken.tobytes()
+        sizes = [len(c.data) for c in said.connection.received(events.AppendAudio)]
+        assert max(sizes) <= MAX_FRAME_BYTES, f"a frame of {max(sizes)} bytes"
+
+    async def test_ai5_a_tone_stays_a_tone(self, said: "Said", facts: Facts) -> None:
+        """The agent mishears people whose words it should understand."""
+        heard = await said.all_of(frames(tone(1000, 1.0, 48000), 48000))
+        settled = heard[len(heard) // 10 : -len(heard) // 10]
+        sinad = sinad_db(settled, 1000, facts.input_rate)
+        assert sinad >= 70, f"SINAD {sinad:.1f} dB: the resampler keeps no memory between frames"
+
+    async def test_ai5_what_is_too_high_is_left_out(self, said: "Said", facts: Facts) -> None:
+        """Hiss and sibilants come out as whistling in the middle of the words."""
+        nyquist = facts.input_rate / 2
+        if nyquist > 18000:
+            return  # nothing above it at 48 kHz to fold back
+        heard = await said.all_of(frames(tone((nyquist + 24000) / 2, 1.0, 48000), 48000))
+        settled = heard[len(heard) // 10 : -len(heard) // 10]
+        level = level_db(settled)
+        assert level < -40, f"{level:.1f} dB: the resampler has no low-pass filter"
+
+    async def test_ai6_two_speakers_do_not_mix(self, said: "Said", facts: Facts) -> None:
+        """Two people who talk at once are both noise to the agent."""
+        voices = {ALICE.id: 440.0, BOB.id: 1000.0}
+        heard: dict[str, list[Samples]] = {ALICE.id: [], BOB.id: []}
+        alice, bob = (frames(tone(hertz, 0.6, 48000), 48000) for hertz in voices.values())
+        for piece, participant in itertools.chain.from_iterable(
+            ((a, ALICE), (b, BOB)) for a, b in zip(alice, bob, strict=True)
+        ):
+            heard[participant.id].append(await said.piece(piece, participant))
+        for speaker, hertz in voices.items():
+            samples = np.concatenate(heard[speaker])[facts.input_rate // 20 :]
+            sinad = sinad_db(samples, hertz, facts.input_rate)
+            assert sinad > 60, f"{speaker}: SINAD {sinad:.1f} dB"
+
+    async def test_ai6_a_speaker_may_change_format(self, said: "Said", facts: Facts) -> None:
+        """Somebody plugs in a headset, and is not understood any more."""
+        parts = [
+            frames(tone(500, 0.4, 48000), 48000),
+            frames(_twice(tone(500, 0.4, 16000)), 16000),
+            frames(_as_float(tone(500, 0.4, 44100)), 44100),
+        ]
+        heard = await said.all_of(itertools.chain.from_iterable(parts))
+        assert abs(len(heard) / facts.input_rate - 1.2) < 0.03, "the duration changed"
+        third = len(heard) // 3
+        for index in range(3):
+            middle = heard[index * third : (index + 1) * third][third // 5 : -third // 5]
+            assert abs(level_db(middle)) < 1
+            assert sinad_db(middle, 500, facts.input_rate) > 40
+
+    @pytest.mark.parametrize(("rate", "ms"), [(48000, 20), (44100, 10), (16000, 20), (48000, 7.5)])
+    async def test_ai7_all_of_it_arrives(
+        self, said: "Said", facts: Facts, rate: int, ms: float
+    ) -> None:
+        """The last syllable is lost, and with it the difference between "can" and "can't"."""
+        heard = await said.all_of(frames(tone(440, 1.0, rate), rate, ms=ms))
+        missing_ms = 1000 - len(heard) / facts.input_rate * 1000
+        assert abs(missing_ms) < ms, f"{missing_ms:.1f} ms are missing"
+
+
+class Said:
+    """Somebody who speaks, and the provider's account of it."""
+
+    def __init__(self, llm: Realtime, connection: loopback.Connection) -> None:
+        self.connection = connection
+        self._llm = llm
+
+    async def all_of(self, pieces: "itertools.chain[PcmData] | list[PcmData]") -> Samples:
+        """Speak and hang up; returns all the provider heard."""
+        await speak(self._llm, pieces)
+        return await _heard(self.connection, self._llm)
+
+    async def piece(self, pcm: PcmData, participant: Participant) -> Samples:
+        """Speak one frame; returns what the provider heard of it."""
+        before = len(self.connection.audio())
+        await self._llm.process_audio(pcm, participant)
+        return samples_of((await self.connection.wait_audio(before + 1))[before:])
