@@ -6,22 +6,28 @@ Cookiecutter loads `Answers` as a Jinja extension (`_extensions` in cookiecutter
   here they stand for themselves.
 - Answers are checked (rules.py) as soon as the last one is known, and again when the plugin's folder is
   named, which is the only chance with `--replay`. Nothing is written before.
+- A plugin is there as a whole or not at all: see `all_or_nothing`.
 - Free text has two filters: `quoted` and `markdown`.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from cookiecutter import generate
+from cookiecutter.utils import work_in
 from jinja2 import Environment, Template
 from jinja2.ext import Extension
 
 from hooks import rules
 
 FOLDER = "{{cookiecutter.plugin_slug}}"
-CHECKED_FOLDER = "{{ cookiecutter | check }}" + FOLDER
 FILL = re.compile(r"\{\{ ?cookiecutter\.(?P<name>\w+)(?: \| (?P<filter>\w+))? ?\}\}")
 CHOOSE = re.compile(
     r"\{% if cookiecutter\.(?P<name>\w+) == '(?P<value>[^']*)' %\}(?P<then>.*?)"
@@ -41,12 +47,24 @@ class Literal:
         return self.text
 
 
+class Folder:
+    """The name of the plugin's folder, which is asked for right before it is made."""
+
+    def render(self, cookiecutter: Mapping[str, object], **_: object) -> str:
+        """Return it, if there can be a plugin."""
+        rules.check(cookiecutter)
+        slug = str(cookiecutter["plugin_slug"])
+        rules.check_folder(Path(str(cookiecutter.get("_output_dir", ".")), slug))
+        vars(generate)["work_in"] = all_or_nothing
+        return slug
+
+
 class Filled:
     """A template in which answers are filled in, or say which of two texts stays.
 
     That is every file but for one or two. Jinja would first compile each to Python, as if it were to be
     rendered a thousand times; with dozens of files, scaffolding would take a third longer. A template
-    that asks for more than this is left to Jinja.
+    that asks for more than this is left to Jinja. In a workflow, GitHub's own `${{ }}` is text.
     """
 
     def __init__(self, source: str, filters: Mapping[str, Callable[..., object]]) -> None:
@@ -58,7 +76,7 @@ class Filled:
     def suffices(self) -> bool:
         """Whether the template asks for nothing more."""
         texts = CHOOSE.sub(r"\g<then>\g<otherwise>", self.source)
-        return re.search(r"\{[{%#]", FILL.sub("", texts)) is None
+        return re.search(r"(?<!\$)\{[{%#]", FILL.sub("", texts)) is None
 
     def render(self, cookiecutter: Mapping[str, object], **_: object) -> str:
         """Return the text with the answers in it."""
@@ -93,7 +111,7 @@ class Answers(Extension):
         self._jinja_file = environment.get_template
         vars(environment).update(from_string=self.from_string, get_template=self.get_template)
 
-    def from_string(self, source: str) -> Template | Filled | Literal:
+    def from_string(self, source: str) -> Template | Filled | Literal | Folder:
         """Stand in for `Environment.from_string`, and tell answers from templates.
 
         Cookiecutter has cookiecutter.json's own strings rendered and answers in the place of some;
@@ -105,7 +123,7 @@ class Answers(Extension):
         elif self._asking:
             return Literal(source)
         elif source == FOLDER:
-            source = CHECKED_FOLDER
+            return Folder()
         filled = Filled(source, self.environment.filters)
         return filled if filled.suffices else self._jinja_string(source)
 
@@ -124,6 +142,30 @@ class Answers(Extension):
             if filled.suffices:
                 return filled
         return self._jinja_file(name, parent, globals)
+
+
+@contextmanager
+def all_or_nothing(template: Path | str) -> Iterator[None]:
+    """Stand in for `work_in`, which Cookiecutter has around all that it writes.
+
+    By itself it removes what it has written only where an answer is undefined; after Ctrl-C, with a
+    disk that is full or a template that cannot be rendered, half a plugin would stay. What a killed
+    process leaves is marked.
+    """
+    vars(generate)["work_in"] = work_in
+    caller = sys._getframe(2).f_locals  # that of generate_files
+    folder = Path(caller["project_dir"])
+    mark = folder / rules.UNFINISHED
+    try:
+        mark.touch()
+        with work_in(template):
+            yield
+        mark.unlink()
+    except BaseException:
+        # Not a folder that was there before, and not with --keep-project-on-failure.
+        if caller["delete_project_on_failure"]:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def quoted(text: str) -> str:

@@ -33,6 +33,9 @@ HOST = re.compile(
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
 
+# What stands in a plugin's folder for as long as the plugin is being written.
+UNFINISHED = ".unfinished"
+
 # Joiners shape emoji and several scripts; Python alone calls them unprintable.
 JOINERS = "\u200c\u200d"
 
@@ -48,10 +51,10 @@ HOUSE_PLUGINS = frozenset(
 # Names in the plugin's own code that a module or a method of the same name would hide.
 TAKEN = frozenset(
     """
-    agent aiortc av blockbuster call call_id call_type client conftest contract core
+    agent aiohttp aioice aiortc av blockbuster call call_id call_type client conftest contract core
     create_agent deque dotenv events examples hatchling held_output item join_call kwargs llm
-    load_dotenv logger loopback matplotlib messages msgspec mypy numpy parrot plugin plugins
-    provider pytest realtime ruff test tests turns vision_agents websockets wire
+    load_dotenv logger loopback matplotlib messages msgspec mypy numpy parrot peer plugin plugins
+    provider pytest realtime ruff test tests turns video vision_agents websockets wire
     """.split()
 )
 WINDOWS_DEVICES = frozenset(
@@ -93,6 +96,19 @@ def check(answers: Mapping[str, object]) -> str:
             "These answers cannot be used, and nothing was written:\n" + "\n".join(lines)
         )
     return ""
+
+
+def check_folder(folder: Path) -> None:
+    """See to it that the plugin's folder is not half of a plugin.
+
+    Raises:
+        FailedHookException: it is, and what to do.
+    """
+    if (folder / UNFINISHED).exists():
+        raise FailedHookException(
+            f"{folder} is unfinished: an earlier run was cut off while it wrote there.\n"
+            f"Delete the folder and run this again; to keep what is there, delete {UNFINISHED} in it."
+        )
 
 
 def env_prefix(slug: str) -> str:

@@ -1,5 +1,6 @@
 """The wheel holds what belongs in it, and lives beside core and other plugins."""
 
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -38,6 +39,12 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     rest = {name for name in names if not name.startswith("vision_agents/")}
     assert rest == {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+
+
+def test_the_distributions_are_what_a_registry_takes(built: Path) -> None:
+    bin = Path(sys.executable).parent
+    run(bin / "check-wheel-contents", *built.glob("*.whl"), cwd=built)
+    run(bin / "twine", "check", "--strict", *built.glob("vision_agents*"), cwd=built)
 
 
 def test_imports_installed_beside_another_plugin(

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import reduce
 from operator import getitem
 from types import ModuleType
@@ -70,6 +71,8 @@ DeltaT = TypeVar(
 JSONObject = dict[str, object]
 Place = tuple[str | int, ...]
 NOTHING = object()
+CIRCLE: list[object] = []
+CIRCLE.append(CIRCLE)
 
 WEATHER: dict[str, object] = {
     "type": "object",
@@ -344,6 +347,42 @@ class TestWhatThePluginSays:
             for frame in codec.encode(command):
                 judge(frame, CLIENT)
 
+    def test_event_ids(self, acme: ModuleType) -> None:
+        codec, seen = acme.wire.ClientCodec(), set()
+        for command in commands(acme) + commands(acme)[:8]:
+            for frame in codec.encode(command):
+                event_id = json.loads(frame).get("event_id")
+                assert event_id not in seen
+                if isinstance(command, acme.events.AppendAudio):
+                    assert event_id is None
+                else:
+                    seen.add(event_id)
+        assert None not in seen
+
+    @pytest.mark.parametrize(
+        "output",
+        [
+            "words",
+            "half an emoji \ud83d",
+            "long" * 100_000,
+            None,
+            10**400,
+            float("nan"),
+            b"\xff",
+            {"when": datetime(2026, 1, 31, tzinfo=UTC), "where": {1, 2}},
+            {(1, 2): object()},
+            [[...]],
+            CIRCLE,
+        ],
+        ids=lambda output: type(output).__name__,
+    )
+    def test_whatever_a_tool_returns(self, acme: ModuleType, output: object) -> None:
+        command = acme.events.AddToolResult("call_1", "ping", output)
+        (frame,) = acme.wire.ClientCodec().encode(command)
+        judge(frame, CLIENT)
+        assert frame.encode()
+        assert len(json.loads(frame)["item"]["output"]) <= acme.wire.MAX_TOOL_OUTPUT + 1
+
     def test_the_loopback_reads_what_was_meant(self, acme: ModuleType) -> None:
         plugin, provider = acme.wire.ClientCodec(), acme.wire.ServerCodec()
         for command in commands(acme):
@@ -387,7 +426,7 @@ class TestWhatTheLoopbackSays:
     def test_the_plugin_reads_what_was_meant(self, acme: ModuleType) -> None:
         plugin, provider, events = acme.wire.ClientCodec(), acme.wire.ServerCodec(), acme.events
         for event in everything_said(acme):
-            read = [e for frame in provider.encode(event) for e in plugin.decode(frame.encode())]
+            read = [e for frame in provider.encode(event) for e in plugin.decode(frame)]
             match event:
                 case events.SessionAccepted() | events.Interrupted():
                     assert len(read) == 1
@@ -547,6 +586,34 @@ class TestThePluginForgives:
                     del broken[chance.randrange(len(broken)) :]
                 with suppress(acme.events.MalformedFrame):
                     acme.wire.ClientCodec().decode(bytes(broken))
+
+    def test_a_provider_that_returns_no_metadata(
+        self, acme: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(acme.wire, "ECHOES_METADATA", False)
+        codec = acme.wire.ClientCodec()
+        for number in range(3):
+            codec.encode(acme.events.CreateResponse(f"request_{number}"))
+        codec.decode('{"type": "error", "error": {"code": "no", "event_id": "request_1"}}')
+        started = [
+            codec.decode(f'{{"type": "response.created", "response": {{"id": "r{number}"}}}}')
+            for number in range(3)
+        ]
+        assert [event.request_id for (event,) in started] == ["request_0", "request_2", None]
+
+    def test_a_tool_the_provider_runs_itself(self, acme: ModuleType) -> None:
+        events, codec = acme.events, acme.wire.ClientCodec()
+        call = events.ToolCall("r", "call_1", "web_search", "{}", "item_1")
+        frames = acme.wire.ServerCodec().encode(call)
+        assert [codec.decode(frame) for frame in frames] == [[]] * 5
+        ours = events.Tool("web_search", "", {})
+        codec.encode(events.Configure(events.SessionConfig("a-model", tools=(ours,))))
+        assert [codec.decode(frame) for frame in frames][-1] == [call]
+
+    def test_a_call_cut_off_is_no_call(self, acme: ModuleType) -> None:
+        item = '{"type": "function_call", "call_id": "c", "name": "n", "status": "incomplete"}'
+        frame = f'{{"type": "response.output_item.done", "response_id": "r", "item": {item}}}'
+        assert acme.wire.ClientCodec().decode(frame) == []
 
     def test_audio_is_one_decode(self, acme: ModuleType, plugins: dict[str, Plugin]) -> None:
         decode = acme.wire._server_decoder.decode

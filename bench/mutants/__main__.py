@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from bench.mutants import catalogue, suite
@@ -61,7 +62,7 @@ class Verdict:
 def main() -> int:
     """Run; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="ids, or how they begin, with commas")
+    parser.add_argument("--only", default="*", help="ids, such as H02,P1?,AO*")
     parser.add_argument("--jobs", type=int, default=2, help="how many mutants at a time")
     parser.add_argument("--full", action="store_true", help="the whole suite for every mutant")
     parser.add_argument("--fits", action="store_true", help="only see whether the patches fit")
@@ -73,8 +74,11 @@ def main() -> int:
         if arguments.flake:
             return _flake(plugin, arguments.flake)
         mutants, unbuilt = catalogue.load()
-        only = tuple(filter(None, arguments.only.split(","))) or ("",)
-        mutants = [mutant for mutant in mutants if mutant.id.startswith(only)]
+
+        def chosen(number: str) -> bool:
+            return any(fnmatch(number, each) for each in arguments.only.split(","))
+
+        mutants = [mutant for mutant in mutants if chosen(mutant.id)]
         if not mutants:
             print(f"no mutant is called {arguments.only}")
             return 2
@@ -102,7 +106,7 @@ def main() -> int:
                 print(verdict, flush=True)
                 verdicts.append(verdict)
     for number, why in sorted(unbuilt.items()):
-        if number.startswith(only):
+        if chosen(number):
             print(f"{number:26} unbuilt   {why}")
     print(f"{time.perf_counter() - started:.0f} s")
     enough = True

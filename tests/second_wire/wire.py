@@ -147,14 +147,18 @@ class ClientCodec:
             message = msgspec.json.decode(frame)
         except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedFrame("a frame that is not JSON") from error
-        if not isinstance(message, dict):
-            raise MalformedFrame("a frame that is no object")
+        if not isinstance(message, dict) or not message:
+            raise MalformedFrame("a frame without payload")
+        for name in ("serverContent", "toolCall"):
+            if not isinstance(message.get(name, {}), dict):
+                raise MalformedFrame(f"{name} that is no object")
         return list(self._read(message))
 
     def _read(self, message: dict[str, object]) -> Iterator[Event]:
         content = _payload(message, "serverContent")
         if "setupComplete" in message:
-            self._session_id = _text(_payload(message, "setupComplete"), "sessionId")
+            session_id = _text(_payload(message, "setupComplete"), "sessionId")
+            self._session_id = session_id or self._session_id
             yield events.SessionAccepted()
         if "error" in message:
             code = _text(_payload(message, "error"), "code") or "unknown"
@@ -272,7 +276,7 @@ class ServerCodec:
         """Say an event in the provider's words; nothing where it is not told at all.
 
         Raises:
-            ValueError: these words have no message for it.
+            Unsayable: these words have no message for it.
         """
         match event:
             case events.UserSpeechStopped() | events.AudioCommitted():
@@ -308,7 +312,7 @@ class ServerCodec:
             case events.Fault(code, request_id) if request_id in list(self._requests)[:1]:
                 self._requests.popleft()
                 return [*self._open(), _frame(turnRefused={"code": code})]
-        raise ValueError(f"this wire has no message for {type(event).__name__}")
+        raise events.Unsayable(f"no message for {type(event).__name__}")
 
     def decode(self, frame: str | bytes) -> list[Command]:
         """Read a frame as strictly as a provider would.
@@ -361,14 +365,14 @@ class ServerCodec:
             self._heard += text
             return [_content(inputTranscription={"text": text})]
         if text and not text.startswith(self._heard):
-            raise ValueError("this wire cannot take back a piece of a transcript")
+            raise events.Unsayable("a piece of a transcript cannot be taken back")
         piece, self._heard = text[len(self._heard) :], ""
         return [_content(inputTranscription={"text": piece, "finished": True})]
 
     def _start(self, response_id: str, request_id: str | None) -> list[str | bytes]:
         asked = self._requests[0] if self._requests else None
         if asked != request_id:
-            raise ValueError(f"this wire answers in order: {asked} is next, not {request_id}")
+            raise events.Unsayable(f"{asked} is answered next, not {request_id}")
         frames: list[str | bytes] = []
         if self._response_id is not None:
             frames = self._complete(events.ResponseDone(self._response_id))
@@ -381,7 +385,7 @@ class ServerCodec:
 
     def _begin(self, response_id: str) -> None:
         if response_id != self._response_id:
-            raise ValueError(f"this wire gives one response at a time, not {response_id}")
+            raise events.Unsayable(f"one response at a time, and not {response_id}")
         if not self._begun:
             self._begun = True
             self.names[_response_name(self._session_id, len(self.names) + 1)] = response_id
@@ -398,7 +402,7 @@ class ServerCodec:
         said, text = self._said.get(part, ""), event.text
         if isinstance(event, events.TextDone):
             if not text.startswith(said):
-                raise ValueError("this wire cannot take back a piece of a text")
+                raise events.Unsayable("a piece of a text cannot be taken back")
             text = text[len(said) :]
         self._said[part] = said + text
         if not text:
@@ -447,11 +451,7 @@ def _content(**payloads: object) -> str:
 
 def _payload(message: dict[str, object], name: str) -> dict[str, object]:
     payload = message.get(name)
-    if payload is None:
-        return {}
-    if not isinstance(payload, dict):
-        raise MalformedFrame(f"{name} that is no object")
-    return payload
+    return payload if isinstance(payload, dict) else {}
 
 
 def _text(payload: Mapping[str, object], name: str) -> str:

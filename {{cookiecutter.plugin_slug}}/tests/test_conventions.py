@@ -133,7 +133,9 @@ class TestPackage:
     def test_p2_namespaces_are_shared(self) -> None:
         folders = (ROOT / "vision_agents", PACKAGE.parent)
         found = [folder.name for folder in folders if (folder / "__init__.py").exists()]
-        _report("P2", "delete __init__.py in these: the core and other plugins share the folder", found)
+        _report(
+            "P2", "delete __init__.py in these: the core and other plugins share the folder", found
+        )
 
     def test_p3_names_agree(self, project: dict[str, object]) -> None:
         name = f"vision-agents-plugins-{PACKAGE.name.replace('_', '-')}"
@@ -152,7 +154,7 @@ class TestPackage:
                 )
                 assert (PACKAGE / "py.typed").exists(), "P4: py.typed is missing in the package"
                 return
-        pytest.fail('P4: pyproject.toml: set tool.hatch.build.targets.wheel.packages')
+        pytest.fail("P4: pyproject.toml: set tool.hatch.build.targets.wheel.packages")
 
     def test_p5_the_package_says_what_it_is(self, project: dict[str, object]) -> None:
         match project:
@@ -190,9 +192,7 @@ class TestPackage:
         found = [name for name in SECTIONS if f"\n## {name}\n" not in readme]
         _report("P8", "README.md: add these sections", found)
 
-    def test_p8_the_readme_lists_every_parameter(
-        self, readme: str, package: list[Source]
-    ) -> None:
+    def test_p8_the_readme_lists_every_parameter(self, readme: str, package: list[Source]) -> None:
         _, realtime = _realtime(package)
         arguments = list(_arguments(realtime))
         section = readme.partition("\n## Configuration\n")[2].partition("\n## ")[0]
@@ -419,7 +419,9 @@ class TestRealtime:
     def test_r5_simple_response_delegates_to_it(self, package: list[Source]) -> None:
         source, realtime = _realtime(package)
         methods = {each.name: each for each in _methods(realtime)}
-        wrapper = next(name for name, each in methods.items() if each.args.vararg and name[0] != "_")
+        wrapper = next(
+            name for name, each in methods.items() if each.args.vararg and name[0] != "_"
+        )
         simple = methods["simple_response"]
         calls = [ast.unparse(node.func) for node in ast.walk(simple) if isinstance(node, ast.Call)]
         where = source.at(simple.lineno)

@@ -6,7 +6,6 @@ xdist the process that reports is not one of those that test.
 
 import contextlib
 import hashlib
-import os
 import re
 import tomllib
 from collections import defaultdict
@@ -303,7 +302,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Open the account, where the reports come together."""
     config.addinivalue_line("markers", "allows(*findings): what a contract test breaks on purpose")
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if "workerinput" not in vars(config):  # one of xdist's workers has it
         config.pluginmanager.register(Account(config), f"contract account of {SUITE}")
 
 

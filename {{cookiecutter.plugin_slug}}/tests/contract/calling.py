@@ -138,6 +138,13 @@ class Call:
                     speech += data.samples.tobytes()
         return speech
 
+    async def ends(self, count: int = 1) -> None:
+        """Wait for the count-th end of an answer on the track."""
+        await self.track.until(
+            lambda: sum(item.final for item in self.track.of(AudioOutputChunk)) >= count,
+            f"end of answer {count} on the track",
+        )
+
     async def _play(self) -> None:
         async for item in self._audio_out:
             self.track.add(item)

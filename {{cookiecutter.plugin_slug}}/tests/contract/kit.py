@@ -2,7 +2,7 @@
 
 import asyncio
 import tomllib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, {% if cookiecutter.transport == 'webrtc' %}Iterator, {% endif %}Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -32,7 +32,7 @@ from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, event
 
 from .watch import Watch
 
-WAIT_S = 3.0
+WAIT_S = 5.0
 """How long to wait for what has to come."""
 
 KEY = "key-3f9a-never-to-be-shown"
@@ -42,6 +42,14 @@ BOB = Participant(None, "bob", "participant-bob")
 
 PEAK = 16000
 """Of the tones, of 32768."""
+{%- if cookiecutter.transport == 'webrtc' %}
+
+ARRIVAL_S = 0.25
+"""How long a voice takes to arrive, with something to spare."""
+
+LATE_S = 0.8
+"""How much more than what was said may be heard of it: the silence around it."""
+{%- endif %}
 
 FENCE = "contract_fence"
 """Code of the error frame that tells "everything before was handled"."""
@@ -66,6 +74,7 @@ class Facts:
     history: bool
     manual_turns: bool
     truncation: bool
+    cancellation: bool
     resumes: bool
     cancels_tool_calls: bool
     expired_reason: str
@@ -171,7 +180,11 @@ class Ear(Growing[object]):
 
     def speech(self, response_id: str | None = None) -> bytes:
         """The speech heard so far, as packed samples."""
+{%- if cookiecutter.transport == 'webrtc' %}
+        return b"".join(self._as_spoken(response_id))
+{%- else %}
         return b"".join(pcm.samples.tobytes() for pcm in self.chunks(response_id))
+{%- endif %}
 
     def user_said(self) -> list[RealtimeUserTranscript]:
         """Transcripts of the user so far."""
@@ -197,6 +210,33 @@ class Ear(Growing[object]):
             ):
                 return replace(item, response_id=self._provider.named(response_id))
         return item
+{%- if cookiecutter.transport == 'webrtc' %}
+
+    def _as_spoken(self, response_id: str | None) -> Iterator[bytes]:
+        """Each answer as it was spoken, if it was heard for as long: the codec is lossy."""
+        heard: list[tuple[str | None, list[PcmData]]] = []
+        ended = True
+        for item in self.items:
+            match item:
+                case RealtimeAudioOutput(data=pcm):
+                    if ended or heard[-1][0] != item.response_id:
+                        heard.append((item.response_id, []))
+                    heard[-1][1].append(pcm)
+                    ended = False
+                case RealtimeAudioOutputDone():
+                    ended = True
+        left = list(self._provider.spoken)
+        for each, pieces in heard:
+            data = b"".join(pcm.samples.tobytes() for pcm in pieces)
+            seconds = sum(pcm.duration for pcm in pieces)
+            said = next((one for one in left if one.response_id == each), None)
+            if said is not None:
+                left.remove(said)
+                if -0.04 < seconds - said.seconds < LATE_S:
+                    data = said.whole
+            if response_id in (None, each):
+                yield data
+{%- endif %}
 
 
 Recorded = (
@@ -213,7 +253,7 @@ class Recorder(Growing[Recorded]):
 
     def __init__(self, llm: Realtime, watch: Watch) -> None:
         super().__init__()
-        self.fences = 0
+        self.fences = self.fences_seen = 0
         self._llm = llm
         self._watch = watch
         self._apart = 0
@@ -278,6 +318,7 @@ class Recorder(Growing[Recorded]):
         if not isinstance(event, ToolStartEvent | ToolEndEvent):
             self._watch.secrets(type(event).__name__, repr(event))
         if isinstance(event, LLMErrorEvent):
+            self.fences_seen += _is_fence(event)
             error: BaseException | None = event.error
             while error is not None:
                 self._watch.secrets("an error", f"{error} {error!r}")
@@ -305,11 +346,13 @@ async def fence(connection: loopback.Connection, record: Recorder) -> None:
     Lets a test say "nothing came" without waiting for nothing.
     """
     record.fences += 1
+{%- if cookiecutter.transport == 'webrtc' %}
+    await connection.spoken()  # a voice is slower than words
+{%- endif %}
     await connection.send(events.Fault(f"{FENCE}_{record.fences}"))
     fences = record.fences
     await record.until(
-        lambda: sum(map(_is_fence, record.of(LLMErrorEvent))) >= fences,
-        "LLMErrorEvent for an error frame",
+        lambda: record.fences_seen >= fences, "LLMErrorEvent for an error frame"
     )
 
 
@@ -356,6 +399,17 @@ async def is_interrupted(
         await connection.send(events.UserSpeechStarted(item_id))
     else:
         await connection.send(events.Interrupted())
+
+
+async def stops(
+    connection: loopback.Connection, facts: Facts, response_id: str = "response_1"
+) -> None:
+    """Have the provider stop when it is told to; one that cannot be told goes on to the end."""
+    if facts.cancellation:
+        stop = await connection.wait_for(events.CancelResponse)
+        assert stop.response_id in (None, response_id)
+    status: events.ResponseStatus = "cancelled" if facts.cancellation else "completed"
+    await connection.send(events.ResponseDone(response_id, status))
 
 
 def native(
@@ -436,8 +490,17 @@ def frames(samples: NDArray[np.generic], rate: int, *, ms: float = 20) -> list[P
 
 async def speak(llm: Realtime, pieces: Iterable[PcmData], participant: Participant = ALICE) -> None:
     """Let a participant be heard, as the call does it."""
+{%- if cookiecutter.transport == 'webrtc' %}
+    seconds = ARRIVAL_S
     for pcm in pieces:
         await llm.process_audio(pcm, participant)
+        seconds += pcm.duration
+    if llm.connected:
+        await asyncio.sleep(seconds)  # a track takes its time
+{%- else %}
+    for pcm in pieces:
+        await llm.process_audio(pcm, participant)
+{%- endif %}
 
 
 def samples_of(data: bytes) -> Samples:
@@ -453,6 +516,14 @@ def sinad_db(samples: Samples, hertz: float, rate: int) -> float:
     fitted = basis @ np.linalg.lstsq(basis, signal, rcond=None)[0]
     rest = signal - fitted
     return float(10 * np.log10(np.sum(fitted**2) / max(np.sum(rest**2), 1e-9)))
+{%- if cookiecutter.transport == 'webrtc' %}
+
+
+def voiced(samples: Samples) -> Samples:
+    """A sound without the silence around it."""
+    loud = np.flatnonzero(np.abs(samples.astype(int)) > 100)
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
+{%- endif %}
 
 
 def level_db(samples: Samples, *, peak: int = PEAK) -> float:

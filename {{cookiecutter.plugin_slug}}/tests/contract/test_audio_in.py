@@ -17,14 +17,16 @@ from .kit import (
     Facts,
     Recorder,
     Samples,
+    fence,
     frames,
     level_db,
     ramp,
     samples_of,
-    silence,
+    say,
     sinad_db,
     speak,
-    tone,
+    tone,{% if cookiecutter.transport == 'webrtc' %}
+    voiced,{% endif %}
 )
 from .making import Make
 
@@ -34,7 +36,15 @@ MARK = 11111
 
 
 def _marked(seconds: float) -> list[PcmData]:
-    return frames(np.full(round(seconds * 48000), MARK, np.int16), 48000)
+    return frames(tone(300, seconds, 48000, peak=MARK), 48000)
+
+
+def _unmarked(seconds: float) -> list[PcmData]:
+    return frames(tone(300, seconds, 48000, peak=MARK // 10), 48000)
+
+
+def _holds_mark(samples: Samples) -> bool:
+    return bool((np.abs(samples.astype(int)) > MARK // 2).any())
 
 
 def _as_float(samples: Samples) -> NDArray[np.float32]:
@@ -84,16 +94,22 @@ class TestAudioIn:
         if "stereo" in kind:
             samples = _twice(samples)
         heard = await said.all_of(frames(samples, rate))
-        assert abs(len(heard) / facts.input_rate - 0.4) < 0.02, "the duration changed"
+        assert abs(len(heard) / facts.input_rate - 0.4) < {% if cookiecutter.transport == 'webrtc' %}0.05{% else %}0.02{% endif %}, "the duration changed"
+{%- if cookiecutter.transport == 'webrtc' %}
+        settled = voiced(heard)[2400:-2400]
+        assert abs(level_db(settled)) < 1, f"the level changed by {level_db(settled):.1f} dB"
+        assert sinad_db(settled, 440, facts.input_rate) > 25
+{%- else %}
         settled = heard[len(heard) // 10 :]
         assert abs(level_db(settled)) < 1, f"the level changed by {level_db(settled):.1f} dB"
         assert sinad_db(settled, 440, facts.input_rate) > 40
+{%- endif %}
 
     async def test_ai2_an_empty_frame_is_nothing(
         self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts
     ) -> None:
         """A frame without samples ends the microphone."""
-        pieces = frames(ramp(facts.input_rate // 10), facts.input_rate)
+        pieces = frames(tone(300, 0.1, facts.input_rate), facts.input_rate)
         empty = PcmData(samples=np.zeros(0, np.int16), sample_rate=48000, format="s16", channels=1)
         await speak(llm, [empty, *pieces[:2], empty, *pieces[2:]])
         await connection.wait_audio(facts.input_rate // 10 * 2)
@@ -109,10 +125,10 @@ class TestAudioIn:
         await speak(llm, _marked(0.2))
         await llm.connect()
         connection = await provider.connection()
-        await speak(llm, frames(silence(0.2, 48000), 48000))
+        await speak(llm, _unmarked(0.2))
         heard = await _heard(connection, llm)
         assert len(heard) > 0
-        assert not heard.any(), "audio from before connect() arrived"
+        assert not _holds_mark(heard), "audio from before connect() arrived"
 
     async def test_ai3_audio_after_close_is_gone(
         self, make: Make, provider: loopback.Provider
@@ -125,10 +141,10 @@ class TestAudioIn:
         await speak(llm, _marked(0.2))
         await llm.connect()
         connection = await provider.connection(2)
-        await speak(llm, frames(silence(0.2, 48000), 48000))
+        await speak(llm, _unmarked(0.2))
         heard = await _heard(connection, llm)
         assert len(heard) > 0
-        assert not heard.any(), "audio from the call before arrived"
+        assert not _holds_mark(heard), "audio from the call before arrived"
 
     async def test_ai3_audio_before_an_interrupt_is_gone(
         self, make: Make, provider: loopback.Provider, facts: Facts
@@ -142,10 +158,29 @@ class TestAudioIn:
         connection = await provider.connection()
         await speak(llm, _marked(0.5))
         await llm.interrupt()
-        await speak(llm, frames(silence(1.1, 48000), 48000))
+        await speak(llm, _unmarked(1.1))
         await connection.wait_audio(2)
         heard = await _heard(connection, llm)
-        assert not heard.any(), "audio from before the interrupt arrived"
+        assert not _holds_mark(heard), "audio from before the interrupt arrived"
+
+    async def test_ai3_an_interrupt_leaves_no_rest(
+        self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts
+    ) -> None:
+        """A click of old speech begins every turn."""
+        facts.need("cancellation")
+        await say(connection, text="a canary", status=None)
+        await fence(connection, record)
+        # A quarter of a wave more: what is left behind is as loud as it gets.
+        await speak(llm, _marked(0.1 + 1 / 1200))
+        await llm.interrupt()
+        await speak(llm, _unmarked(0.1))
+        await connection.wait_for(events.CancelResponse)
+        await _heard(connection, llm)
+        commands = connection.commands
+        interrupt = commands.index(connection.received(events.CancelResponse)[0])
+        late = b"".join(c.data for c in commands[interrupt:] if isinstance(c, events.AppendAudio))
+        assert late, "nothing arrived any more"
+        assert not _holds_mark(samples_of(late)), "audio from before the interrupt arrived"
 
     async def test_ai4_paced_audio_is_steady(
         self, make: Make, provider: loopback.Provider, facts: Facts
@@ -155,13 +190,15 @@ class TestAudioIn:
         llm = make(input_audio_pacing=pacing)
         await llm.connect()
         connection = await provider.connection()
-        await speak(llm, frames(ramp(facts.input_rate // 5), facts.input_rate))
+        pieces = frames(tone(300, 0.2, facts.input_rate), facts.input_rate)
+        speaking = asyncio.create_task(speak(llm, pieces))
         times: list[float] = []
         for count in range(1, 11):
             await connection.wait_for(events.AppendAudio, count)
             times.append(asyncio.get_running_loop().time())
         sizes = {len(command.data) for command in connection.received(events.AppendAudio)}
         assert sizes == {facts.input_rate // 50 * 2}, f"frames of {sizes} bytes"
+        await speaking
         assert times[-1] - times[0] > 0.1, "200 ms of audio went out at once"
 
     async def test_ai4_paced_audio_ends_with_close(
@@ -178,15 +215,20 @@ class TestAudioIn:
         await speak(llm, _marked(0.1))
         await llm.connect()
         second = await provider.connection(2)
-        await speak(llm, frames(silence(0.1, 48000), 48000))
+        await speak(llm, _unmarked(0.1))
         await second.wait_audio(2)
-        assert not samples_of(second.audio()).any(), "audio from the call before arrived"
+        heard = samples_of(second.audio())
+        assert not _holds_mark(heard), "audio from the call before arrived"
 
     async def test_ai4_frames_are_bounded(self, said: "Said", facts: Facts) -> None:
         """One long frame ends the session: providers refuse what is too large."""
-        spoken = np.tile(ramp(facts.input_rate), 5)
+        spoken = tone(300, 5.0, facts.input_rate)
         heard = await said.all_of(frames(spoken, facts.input_rate, ms=5000))
+{%- if cookiecutter.transport == 'webrtc' %}
+        assert len(heard) >= len(spoken)
+{%- else %}
         assert heard.tobytes() == spoken.tobytes()
+{%- endif %}
         sizes = [len(c.data) for c in said.connection.received(events.AppendAudio)]
         assert max(sizes) <= MAX_FRAME_BYTES, f"a frame of {max(sizes)} bytes"
 
@@ -195,7 +237,7 @@ class TestAudioIn:
         heard = await said.all_of(frames(tone(1000, 1.0, 48000), 48000))
         settled = heard[len(heard) // 10 : -len(heard) // 10]
         sinad = sinad_db(settled, 1000, facts.input_rate)
-        assert sinad >= 70, f"SINAD {sinad:.1f} dB: the resampler keeps no memory between frames"
+        assert sinad >= {% if cookiecutter.transport == 'webrtc' %}40{% else %}70{% endif %}, f"SINAD {sinad:.1f} dB: the resampler keeps no memory between frames"
 
     async def test_ai5_what_is_too_high_is_left_out(self, said: "Said", facts: Facts) -> None:
         """Hiss and sibilants come out as whistling in the middle of the words."""
@@ -243,7 +285,32 @@ class TestAudioIn:
         """The last syllable is lost, and with it the difference between "can" and "can't"."""
         heard = await said.all_of(frames(tone(440, 1.0, rate), rate, ms=ms))
         missing_ms = 1000 - len(heard) / facts.input_rate * 1000
-        assert abs(missing_ms) < ms, f"{missing_ms:.1f} ms are missing"
+        assert abs(missing_ms) < ms{% if cookiecutter.transport == 'webrtc' %} + 45{% else %}{% endif %}, f"{missing_ms:.1f} ms are missing"
+
+    async def test_ai7_a_commit_sends_the_rest(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """Push-to-talk cuts off the end of every sentence."""
+        if not facts.manual_turns:
+            return
+        llm = make(turn_detection=False)
+        await llm.connect()
+        connection = await provider.connection()
+        for count in (1, 2):
+            await speak(llm, frames(tone(440, 0.2, 48000), 48000))
+            await llm.commit_audio(respond=False)
+            await connection.wait_for(events.CommitAudio, count)
+        spoken = round(0.2 * facts.input_rate) * 2
+        turns = [b""]
+        for command in connection.commands:
+            match command:
+                case events.AppendAudio(data):
+                    turns[-1] += data
+                case events.CommitAudio():
+                    turns.append(b"")
+        assert [abs(len(turn) - spoken) <= {% if cookiecutter.transport == 'webrtc' %}6000{% else %}2{% endif %} for turn in turns[:-1]] == [True, True], (
+            f"turns of {[len(turn) for turn in turns]} bytes, spoken were {spoken}"
+        )
 
 
 class Said:

@@ -3,7 +3,8 @@
 import itertools
 import random
 
-import pytest
+{% if cookiecutter.transport == 'webrtc' %}import numpy as np
+{% endif %}import pytest
 from vision_agents.core.agents.inference.audio import AudioOutputChunk
 from vision_agents.core.llm.realtime import (
     RealtimeAgentSpeechEnded,
@@ -13,7 +14,9 @@ from vision_agents.core.llm.realtime import (
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from .calling import Call
-from .kit import (
+from .kit import ({%- if cookiecutter.transport == 'webrtc' %}
+    LATE_S,
+{%- endif %}
     Ear,
     Facts,
     Recorder,
@@ -24,7 +27,9 @@ from .kit import (
     samples_of,
     say,
     sinad_db,
-    tone,
+    tone,{%- if cookiecutter.transport == 'webrtc' %}
+    voiced,
+{%- endif %}
 )
 from .making import Make
 
@@ -46,7 +51,7 @@ class TestAudioOut:
         assert {pcm.sample_rate for pcm in chunks} == {facts.output_rate}
         assert {(pcm.format, pcm.channels) for pcm in chunks} == {("s16", 1)}
         duration = sum(pcm.duration for pcm in chunks)
-        assert abs(duration - 0.5) < 0.001, f"0.5 s became {duration:.3f} s"
+        assert {% if cookiecutter.transport == 'webrtc' %}-0.04 < duration - 0.5 < LATE_S{% else %}abs(duration - 0.5) < 0.001{% endif %}, f"0.5 s became {duration:.3f} s"
 
     async def test_ao1_follows_the_announced_rate(
         self, make: Make, provider: loopback.Provider, facts: Facts
@@ -66,12 +71,18 @@ class TestAudioOut:
         self, ear: Ear, connection: loopback.Connection, facts: Facts
     ) -> None:
         """The agent sounds as if on an old telephone."""
-        highest = 0.45 * facts.output_rate
+        highest = {% if cookiecutter.transport == 'webrtc' %}0.2{% else %}0.45{% endif %} * facts.output_rate
         await say(connection, audio=tone(highest, 0.5, facts.output_rate).tobytes())
         await ear.done("response_1")
+{%- if cookiecutter.transport == 'webrtc' %}
+        heard = voiced(np.concatenate([pcm.samples for pcm in ear.chunks()]))[2400:-2400]
+        assert abs(level_db(heard)) < 1
+        assert sinad_db(heard, highest, facts.output_rate) > 20
+{%- else %}
         heard = samples_of(ear.speech())
         assert abs(level_db(heard)) < 0.5
         assert sinad_db(heard, highest, facts.output_rate) > 60
+{%- endif %}
 
     @pytest.mark.parametrize("seed", range(4))
     async def test_ao2_any_split_is_joined(
@@ -106,7 +117,7 @@ class TestAudioOut:
         self, ear: Ear, connection: loopback.Connection
     ) -> None:
         """A long answer in one piece ends the session."""
-        spoken = bytes(range(256)) * 4096 * 3
+        spoken = bytes(range(256)) * {% if cookiecutter.transport == 'webrtc' %}400{% else %}4096 * 3{% endif %}
         await say(connection, audio=spoken)
         await ear.done("response_1")
         assert ear.speech() == spoken
@@ -218,12 +229,17 @@ class TestAudioOut:
                 "second final chunk",
             )
             heard = call.audible()
+{%- if cookiecutter.transport == 'webrtc' %}
+        missing = 2 * len(spoken) - np.count_nonzero(np.abs(samples_of(heard)) > 100)
+        assert abs(missing) < 0.1 * len(spoken), f"{missing} of {2 * len(spoken)} samples"
+{%- else %}
         size = facts.output_rate // 50
         padded = -(-len(spoken) // size) * size * 2
         first, second = heard[:padded], heard[padded:]
         for each in (first, second):
             assert each[: len(spoken) * 2] == spoken.tobytes()
             assert not any(each[len(spoken) * 2 :])
+{%- endif %}
 
     async def test_ao5_each_piece_comes_once(
         self, ear: Ear, connection: loopback.Connection, facts: Facts

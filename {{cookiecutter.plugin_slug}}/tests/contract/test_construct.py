@@ -13,13 +13,13 @@ from .kit import KEY, converse
 from .making import Make, dial
 
 ELSEWHERE = [
-    "ws://api.example.com/v1",
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://api.example.com/v1",
     "http://api.example.com/v1",
-    "ws://192.168.1.20:8080/v1",
-    "ws://localhost.example.com/v1",
-    "ws://127.0.0.1.example.com/v1",
-    "ws://127.0.0.1@example.com/v1",
-    "ws://localhost@example.com/v1",
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://192.168.1.20:8080/v1",
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://localhost.example.com/v1",
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://127.0.0.1.example.com/v1",
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://127.0.0.1@example.com/v1",
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://localhost@example.com/v1",
 ]
 
 
@@ -103,8 +103,8 @@ class TestConstruct:
             ("base_url", ""),
             ("base_url", "api.example.com/v1"),
             ("base_url", "ftp://api.example.com/v1"),
-            ("base_url", "wss://"),
-            ("base_url", "wss://api.example.com:port/v1"),
+            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://"),
+            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://api.example.com:port/v1"),
             ("base_url", "not a url"),
         ],
     )

@@ -48,7 +48,11 @@ SHAPES: dict[str, tuple[object, list[Line]]] = {
         [("assistant", "I sing")],
     ),
     "list": (
-        ["Are you a canary?", {"role": "assistant", "content": "I am"}, Message("Sing", role="user")],
+        [
+            "Are you a canary?",
+            {"role": "assistant", "content": "I am"},
+            Message("Sing", role="user"),
+        ],
         [("user", "Are you a canary?"), ("assistant", "I am"), ("user", "Sing")],
     ),
     "tuple": (("Sing,", "canary"), [("user", "Sing,"), ("user", "canary")]),
@@ -220,7 +224,7 @@ class TestMessages:
             request = await connection.wait_for(events.CreateResponse, number)
             await say(connection, f"response_{number}", text="La", request_id=request.request_id)
             await asking
-            await call.notes.changes.until(lambda n=number: len(call.lines) == n, "the answer")
+            await call.reads(*[("assistant", "La")] * number)
         connection.abort()
         again = await provider.connection(2)
         await again.wait_for(events.AddMessage, 4)

@@ -1,11 +1,13 @@
 """RB: whatever the provider says, the call goes on."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from types import EllipsisType
 
 import pytest
-from vision_agents.core.llm.events import LLMErrorEvent
-from vision_agents.core.llm.realtime import RealtimeAudioOutputDone
+from vision_agents.core.llm.events import LLMErrorEvent, RealtimeDisconnectedEvent
+from vision_agents.core.llm.realtime import RealtimeAgentTranscript
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from .kit import (
@@ -16,7 +18,6 @@ from .kit import (
     fence,
     final,
     frames,
-    hears,
     native,
     say,
     speak,
@@ -26,9 +27,6 @@ from .kit import (
 from .making import Make
 
 A_WORD = frames(tone(300, 0.02, 48000), 48000)
-
-Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
-Path = tuple[str | int, ...]
 
 MALFORMED: dict[str, str | bytes] = {
     "empty": "",
@@ -48,43 +46,352 @@ MALFORMED: dict[str, str | bytes] = {
     "no UTF-8": b'{"canary": "\xff\xfe"}',
 }
 
-ANYTHING: tuple[Json, ...] = (None, 7, "", [], ["canary"], {"canary": "sings"}, True, 0.5)
-"""What a field may be instead of what it should be; of a kind it is not."""
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+Path = tuple[str | int, ...]
+
+INSTEAD: tuple[Json | EllipsisType, ...] = (..., None, 7, "", ["canary"], {"canary": "sings"})
+"""What a field may be instead of what it should be; `...` for missing."""
 
 
-def _paths(whole: Json, path: Path = ()) -> Iterator[Path]:
+def _paths(whole: Json, path: Path = ()) -> Iterator[tuple[Path, Json]]:
     """Every field, at any depth."""
     match whole:
         case dict():
-            for key, inner in whole.items():
-                yield (*path, key)
-                yield from _paths(inner, (*path, key))
+            inner: Iterator[tuple[str | int, Json]] = iter(whole.items())
         case list():
-            for index, inner in enumerate(whole):
-                yield from _paths(inner, (*path, index))
+            inner = iter(enumerate(whole))
+        case _:
+            return
+    for step, value in inner:
+        yield (*path, step), value
+        yield from _paths(value, (*path, step))
 
 
-def _without(whole: Json, path: Path) -> Json:
-    copied: Json = json.loads(json.dumps(whole))
-    _set(copied, path, None, delete=True)
-    return copied
+def _changed(whole: Json, path: Path, value: Json | EllipsisType) -> Json:
+    """The same but for one field."""
+    step, *rest = path
+    match whole:
+        case dict() if isinstance(step, str):
+            if rest:
+                return whole | {step: _changed(whole[step], tuple(rest), value)}
+            others = {key: kept for key, kept in whole.items() if key != step}
+            return others if isinstance(value, EllipsisType) else others | {step: value}
+        case list() if isinstance(step, int):
+            changed: list[Json] = []
+            if rest:
+                changed = [_changed(whole[step], tuple(rest), value)]
+            elif not isinstance(value, EllipsisType):
+                changed = [value]
+            return [*whole[:step], *changed, *whole[step + 1 :]]
+    return whole
 
 
-def _with(whole: Json, path: Path, value: Json) -> Json:
-    copied: Json = json.loads(json.dumps(whole))
-    _set(copied, path, value, delete=False)
-    return copied
+def _flaws(
+    frame: str | bytes, facts: Facts, *, required: bool
+) -> tuple[Json, list[tuple[Path, Json | EllipsisType]]]:
+    """The message in a frame, and what can be wrong with it: one field, and what it is instead."""
+    try:
+        whole: Json = json.loads(frame)
+    except ValueError:
+        return None, []
+    return whole, [
+        (path, value)
+        for path, original in _paths(whole)
+        if (path[-1] in facts.required_fields) == required
+        for value in INSTEAD
+        if type(value) is not type(original)
+    ]
 
 
-def _set(inside: Json, path: Path, value: Json, *, delete: bool) -> None:
-    *parents, last = path
-    for step in parents:
-        inside = inside[step]  # type: ignore[index,call-overload]
-    if delete:
-        del inside[last]  # type: ignore[union-attr]
-    else:
-        inside[last] = value  # type: ignore[index]
+def _extended(whole: Json) -> Json:
+    """With an unknown field in every object."""
+    match whole:
+        case dict():
+            extended = {key: _extended(value) for key, value in whole.items()}
+            return extended | {"contract_unknown": "canary"}
+        case list():
+            return [_extended(value) for value in whole]
+    return whole
+
+
+def _a_turn(facts: Facts, number: int = 1) -> list[events.Event]:
+    """All a provider says in a turn."""
+    user, response, agent = f"user_{number}", f"response_{number}", f"agent_{number}"
+    return [
+        events.SessionAccepted(facts.output_rate),
+        events.UserSpeechStarted(user),
+        events.UserSpeechStopped(user),
+        events.AudioCommitted(user),
+        events.UserTranscript("A ", False, user),
+        events.UserTranscript("A canary?", True, user),
+        events.ResponseStarted(response),
+        events.TextDelta(response, "A canary.", item_id=agent),
+        events.AudioDelta(response, speech(20, facts.output_rate), agent),
+        events.TextDone(response, "A canary.", item_id=agent),
+        events.ResponseDone(response, usage=events.Usage(1, 2, 3)),
+    ]
 
 
 class TestRobustness:
-    pass
+    @pytest.mark.parametrize("kind", MALFORMED)
+    async def test_rb1_malformed(
+        self,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        kind: str,
+    ) -> None:
+        """One broken frame ends the call, or nobody hears of it."""
+        sound = speech(40, facts.output_rate)
+        await say(connection, audio=sound, status=None)
+        await connection.send_raw(MALFORMED[kind])
+        await connection.send(
+            events.AudioDelta("response_1", sound, "item_response_1"),
+            events.ResponseDone("response_1"),
+        )
+        await ear.done("response_1")
+        await fence(connection, record)
+        if isinstance(MALFORMED[kind], str):
+            assert len(record.errors) == 1
+        else:  # it may be the provider's way to send audio
+            assert len(record.errors) <= 1
+        assert len(connection.received(events.Configure)) == 1
+        assert not record.disconnected
+        if isinstance(MALFORMED[kind], str):
+            assert ear.speech("response_1") == sound * 2
+
+    async def test_rb1_before_the_session(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """One broken frame in the greeting, and the agent cannot connect."""
+        provider.rewrite = lambda frame: ["canary", frame]
+        llm = make()
+        await llm.connect()
+        provider.rewrite = None
+        connection, record, ear = await provider.connection(), make.record(llm), make.listen(llm)
+        await say(connection, audio=speech(20, facts.output_rate))
+        await ear.done("response_1")
+        await fence(connection, record)
+        assert record.errors
+        assert not record.disconnected
+
+    async def test_rb1_many(
+        self, ear: Ear, connection: loopback.Connection, record: Recorder
+    ) -> None:
+        """The second broken frame ends the call."""
+        for _ in range(20):
+            await connection.send_raw("canary")
+        await fence(connection, record)
+        assert len(record.errors) == 20
+        await say(connection, text="A canary")
+        await ear.done("response_1")
+
+    async def test_rb2_unknown_messages(
+        self,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The provider learns to say something new, and every call sees errors."""
+        sound = speech(40, facts.output_rate)
+        await say(connection, audio=sound, status=None)
+        await connection.send_raw(facts.unknown_frame)
+        await connection.send(events.ResponseDone("response_1"))
+        await ear.done("response_1")
+        await fence(connection, record)
+        assert not record.errors
+        assert ear.speech("response_1") == sound
+
+    async def test_rb2_unknown_fields(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """The provider adds a field, and the agent falls silent."""
+
+        def extend(frame: str | bytes) -> list[str | bytes]:
+            try:
+                return [json.dumps(_extended(json.loads(frame)))]
+            except ValueError:
+                return [frame]
+
+        provider.rewrite = extend
+        llm = make()
+        await llm.connect()
+        connection, record, ear = await provider.connection(), make.record(llm), make.listen(llm)
+        await speak(llm, A_WORD, ALICE)
+        await connection.wait_audio(1)
+        await connection.send(*_a_turn(facts))
+        await ear.done("response_1")
+        asking = asyncio.create_task(final(native(llm, "Sing, canary")))
+        request = await connection.wait_for(events.CreateResponse)
+        await say(connection, "response_2", text="La", request_id=request.request_id)
+        assert (await asking).text == "La"
+        await fence(connection, record)
+        assert not record.errors
+        assert ear.speech("response_1") == speech(20, facts.output_rate)
+        finals = [said.text for said in ear.agent_said() if said.mode == "final"]
+        assert finals == ["A canary.", "La"]
+
+    async def test_rb2_optional_fields(
+        self,
+        make: Make,
+        llm: Realtime,
+        provider: loopback.Provider,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The provider leaves out what does not matter, and the answer is lost."""
+        ear = make.listen(llm, answers=True)
+        await speak(llm, A_WORD, ALICE)
+        await connection.wait_audio(1)
+        number = 0
+        changes = 1
+
+        def break_one(frame: str | bytes) -> list[str | bytes]:
+            nonlocal changes
+            whole, flaws = _flaws(frame, facts, required=False)
+            changes = max(changes, len(flaws))
+            if number >= len(flaws):
+                return [frame]
+            return [json.dumps(_changed(whole, *flaws[number]))]
+
+        while number < changes:
+            provider.rewrite = break_one
+            await connection.send(*_a_turn(facts, number))
+            provider.rewrite = None
+            await fence(connection, record)
+            response_id = f"response_{number}"
+            assert not record.errors, f"in turn {number}: {record.errors}"
+            end = await ear.done(response_id)
+            assert not end.interrupted
+            assert ear.speech(response_id) == speech(20, facts.output_rate)
+            number += 1
+        assert number > 1, "nothing was left out: are the provider's messages no JSON?"
+        spoken = [said for said in ear.agent_said() if said.mode == "final"]
+        assert len(spoken) == number
+        if facts.transcription:
+            assert len([said for said in ear.user_said() if said.mode == "final"]) == number
+
+    async def test_rb2_required_fields(
+        self,
+        make: Make,
+        provider: loopback.Provider,
+        facts: Facts,
+    ) -> None:
+        """The provider says something half, and the call ends, or errors come in heaps."""
+        llm = make()
+        if facts.tools:
+
+            @llm.register_function("weather", "The weather")
+            async def weather(city: str) -> str:
+                return f"canary yellow in {city}"
+
+        await llm.connect()
+        connection, record, ear = await provider.connection(), make.record(llm), make.listen(llm)
+        await speak(llm, A_WORD, ALICE)
+        await connection.wait_audio(1)
+        turn = _a_turn(facts)
+        if facts.tools:
+            turn.insert(-1, events.ToolCall("response_1", "call_1", "weather", '{"city": "Oslo"}'))
+        said: list[str | bytes] = []
+
+        def keep_back(frame: str | bytes) -> list[str | bytes]:
+            said.append(frame)
+            return []
+
+        provider.rewrite = keep_back
+        await connection.send(*turn)
+        provider.rewrite = None
+        for frame in said:
+            whole, flaws = _flaws(frame, facts, required=True)
+            for path, value in flaws:
+                before = len(record.errors)
+                broken = json.dumps(_changed(whole, path, value))
+                await connection.send_raw(broken)
+                await fence(connection, record)
+                assert len(record.errors) <= before + 1, broken
+            await connection.send_raw(frame)
+        await ear.done("response_1")
+        await say(connection, "response_2", text="A canary")
+        await ear.done("response_2")
+        assert not record.disconnected
+
+    async def test_rb3_an_error(
+        self,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """An error of the provider's goes unnoticed, or ends what was going well."""
+        sound = speech(40, facts.output_rate)
+        await say(connection, audio=sound, status=None)
+        await connection.send(
+            events.Fault("server_error"),
+            events.AudioDelta("response_1", sound, "item_response_1"),
+            events.ResponseDone("response_1"),
+        )
+        await ear.done("response_1")
+        error = await record.first(LLMErrorEvent)
+        await fence(connection, record)
+        assert len(record.errors) == 1
+        assert error.error is not None
+        assert "server_error" in f"{error.error_code} {error.error}"
+        assert ear.speech("response_1") == sound * 2
+        assert [end.interrupted for end in ear.dones()] == [False]
+        assert not record.disconnected
+
+    async def test_rb3_somebody_elses_error(
+        self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts
+    ) -> None:
+        """An error about something else fails the request that is waiting."""
+        facts.need("ids")
+        asking = asyncio.create_task(final(native(llm, "Sing, canary")))
+        request = await connection.wait_for(events.CreateResponse)
+        await connection.send(events.Fault("server_error"), events.Fault("invalid", "another"))
+        await say(connection, text="La la", request_id=request.request_id)
+        assert (await asking).text == "La la"
+        await fence(connection, record)
+        assert len(record.errors) == 2
+
+    async def test_rb3_a_fatal_error(
+        self,
+        llm: Realtime,
+        provider: loopback.Provider,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The account is closed, and the agent goes on as if it could talk."""
+        asking = asyncio.create_task(final(native(llm, "Sing, canary")))
+        await connection.wait_for(events.CreateResponse)
+        await connection.send(events.Fault(facts.fatal_code))
+        gone = await record.first(RealtimeDisconnectedEvent)
+        assert not gone.clean
+        with pytest.raises(events.SessionError):
+            await asking
+        async with asyncio.timeout(1):
+            await connection.closed.wait()
+        await record.settled()
+        assert not llm.connected
+        assert len(record.errors) == 1
+        assert provider.handshakes == 1, "dials again, for nothing"
+
+    async def test_rb4_a_long_answer_at_once(
+        self, llm: Realtime, ear: Ear, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """While a long answer comes in, the whole process stands still."""
+        await connection.send(events.ResponseStarted("response_1"))
+        sound = speech({% if cookiecutter.transport == 'webrtc' %}4{% else %}200{% endif %}, facts.output_rate)
+        for _ in range(300):
+            await connection.send(
+                events.TextDelta("response_1", "canary ", item_id="agent_1"),
+                events.AudioDelta("response_1", sound, "agent_1"),
+            )
+        await connection.send(events.ResponseDone("response_1"))
+        await ear.done("response_1")
+        assert len(ear.speech("response_1")) == 300 * len(sound)
+        deltas = [said for said in ear.of(RealtimeAgentTranscript) if said.mode == "delta"]
+        assert "".join(said.text for said in deltas) == "canary " * 300

@@ -184,7 +184,12 @@ class TestTools:
         await connection.wait_for(events.AddToolResult)
 
     async def test_tl1_a_turn_meanwhile(
-        self, tools: Weather, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts
+        self,
+        tools: Weather,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
     ) -> None:
         """Who talks to the agent while a tool works gets no answer, or two."""
         await _calls(connection, "slowly")
@@ -381,7 +386,12 @@ class TestTools:
         assert _says_error(await _answered(connection, record))
 
     async def test_tl4_a_tool_of_the_provider(
-        self, tools: Weather, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts
+        self,
+        tools: Weather,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
     ) -> None:
         """The plugin answers what the provider runs itself: a second, apologetic answer."""
         facts.need("server_tools")
@@ -427,12 +437,16 @@ class TestTools:
         tools.goes_on.set()
         await connection.wait_for(events.CreateResponse)
         await fence(connection, record)
-        results = {each.call_id: str(each.output) for each in connection.received(events.AddToolResult)}
+        results = {
+            each.call_id: str(each.output) for each in connection.received(events.AddToolResult)
+        }
         assert set(results) == {"call_finch", "call_canary", "call_tit"}
         assert all(f"{call_id[5:]} is ready" in output for call_id, output in results.items())
         assert len(connection.received(events.AddToolResult)) == 3
         assert len(connection.received(events.CreateResponse)) == 1
-        assert isinstance(connection.commands[-1], events.CreateResponse), "asked before all results"
+        assert isinstance(connection.commands[-1], events.CreateResponse), (
+            "asked before all results"
+        )
 
     async def test_tl5_a_call_taken_back(
         self, tools: Weather, connection: loopback.Connection, record: Recorder, facts: Facts
@@ -483,6 +497,7 @@ class TestTools:
         await tools.begun.first(str)
         connection.abort()
         again = await provider.connection(2)
+        await record.up(2)
         await fence(again, record)
         tools.goes_on.set()
         await record.first(ToolEndEvent)

@@ -382,9 +382,8 @@ class TestTranscripts:
         await say(connection, text=nothing, audio=bytes(96))
         await ear.done("response_1")
         await fence(connection, record)
-        texts = [said.text for said in (*ear.user_said(), *ear.agent_said())]
-        assert not any(not text or text.isspace() for text in texts), texts
-        assert not texts
+        assert not ear.user_said()
+        assert not ear.agent_said()
 
     async def test_tr4_control_markers(
         self, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts
@@ -398,9 +397,7 @@ class TestTranscripts:
         said = [each.text for each in ear.user_said()]
         assert said == ["My canary."] * len(facts.control_markers)
 
-    async def test_tr5_written_answers(
-        self, make: Make, provider: loopback.Provider
-    ) -> None:
+    async def test_tr5_written_answers(self, make: Make, provider: loopback.Provider) -> None:
         """An agent asked to write instead of speak says nothing at all."""
         llm = make(modalities="text")
         await llm.connect()

@@ -9,7 +9,7 @@ from vision_agents.core.agents.events import (
     UserTurnEndedEvent,
     UserTurnStartedEvent,
 )
-from vision_agents.core.agents.inference.audio import AudioOutputChunk, AudioOutputFlush
+from vision_agents.core.agents.inference.audio import AudioOutputFlush
 from vision_agents.core.llm.realtime import (
     RealtimeAgentSpeechEnded,
     RealtimeAgentSpeechStarted,
@@ -18,7 +18,7 @@ from vision_agents.core.llm.realtime import (
     RealtimeUserSpeechEnded,
     RealtimeUserSpeechStarted,
 )
-from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
+from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback, wire
 
 from .calling import AGENT, Call
 from .kit import (
@@ -36,6 +36,7 @@ from .kit import (
     say,
     speak,
     speech,
+    stops,
     tone,
 )
 from .making import Make
@@ -103,7 +104,7 @@ class TestTurns:
         await is_interrupted(connection, facts)
         await fence(connection, record)
         assert not _unheard(llm), "audio is still queued for the agent's track"
-        assert _ends(llm) == [RealtimeAudioOutputDone(True, "response_1")]
+        assert [end.interrupted for end in _ends(llm)] == [True]
 
     async def test_tn1_barge_in_during_playback(
         self,
@@ -120,8 +121,7 @@ class TestTurns:
         await is_interrupted(connection, facts)
         await fence(connection, record)
         assert not _unheard(llm), "audio is still queued for the agent's track"
-        ends = [end for end in _ends(llm) if end.interrupted]
-        assert ends == [RealtimeAudioOutputDone(True, "response_1")]
+        assert sum(end.interrupted for end in _ends(llm)) == 1
 
     async def test_tn1_the_provider_stops_by_itself(
         self, answering: Ear, connection: loopback.Connection, record: Recorder, long: bytes
@@ -209,11 +209,13 @@ class TestTurns:
             events.UserTranscript("Stop, canary.", True, "user_2"),
         )
         await say(connection, "response_2", audio=short, text="The canary stops")
-        await call.track.until(
-            lambda: any(isinstance(i, AudioOutputChunk) and i.final for i in call.track.items),
-            "end of the next answer",
-        )
+        await call.ends()
+{%- if cookiecutter.transport == 'webrtc' %}
+        # The codec is lossy, and there is silence around what it carries.
+        assert 0 <= len(call.audible()) - len(short) < 80_000
+{%- else %}
         assert call.audible() == short
+{%- endif %}
         wanted = [("user", "Stop, canary.")] if facts.transcription else []
         await call.reads(("assistant", "A canary"), *wanted, ("assistant", "The canary stops"))
 
@@ -224,7 +226,7 @@ class TestTurns:
         for number in (1, 2, 3):
             response_id = f"response_{number}"
             await say(connection, response_id, audio=long, status=None)
-            await answering.until(lambda i=response_id: bool(answering.chunks(i)), "speech")
+            await answering.first(RealtimeAudioOutput, number)
             await is_interrupted(connection, facts, f"user_{number}")
             end = await answering.done(response_id)
             assert end.interrupted
@@ -354,6 +356,7 @@ class TestTurns:
         ear: Ear,
         connection: loopback.Connection,
         record: Recorder,
+        facts: Facts,
         short: bytes,
     ) -> None:
         """The answer to a request the app has taken back is spoken all the same."""
@@ -361,11 +364,8 @@ class TestTurns:
         request = await connection.wait_for(events.CreateResponse)
         await llm.interrupt()
         assert not (await asking).text
-        await say(
-            connection, audio=short, text="LATE", status=None, request_id=request.request_id
-        )
-        await connection.wait_for(events.CancelResponse)
-        await connection.send(events.ResponseDone("response_1", "cancelled"))
+        await say(connection, audio=short, text="LATE", status=None, request_id=request.request_id)
+        await stops(connection, facts)
         await fence(connection, record)
         assert not ear.chunks()
         assert not ear.agent_said()
@@ -476,11 +476,17 @@ class TestTurns:
         assert not connection.received(events.CancelResponse)
 
     async def test_tn3_nothing_to_cancel(
-        self, ear: Ear, connection: loopback.Connection, record: Recorder, short: bytes
+        self,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        short: bytes,
     ) -> None:
         """The provider had just finished when it was told to stop: the agent sees an error."""
+        facts.need("cancellation")
         await say(connection, audio=short, status=None)
-        await connection.send(events.Fault("response_cancel_not_active", harmless=True))
+        await connection.send(*(events.Fault(code, harmless=True) for code in wire.HARMLESS_CODES))
         await connection.send(events.ResponseDone("response_1"))
         await ear.done("response_1")
         await fence(connection, record)
@@ -492,10 +498,12 @@ class TestTurns:
         llm: Realtime,
         connection: loopback.Connection,
         record: Recorder,
+        facts: Facts,
         long: bytes,
         short: bytes,
     ) -> None:
         """The app silences the agent; the provider goes on generating, and so does the bill."""
+        facts.need("cancellation")
         await say(connection, audio=long, status=None)
         await fence(connection, record)
         await llm.interrupt()
@@ -508,7 +516,7 @@ class TestTurns:
         assert not _ends(llm), "an end for an answer that the app cut itself"
         await say(connection, "response_2", audio=short)
         await fence(connection, record)
-        assert _ends(llm) == [RealtimeAudioOutputDone(False, "response_2")]
+        assert [end.interrupted for end in _ends(llm)] == [False]
         assert len(connection.received(events.CancelResponse)) == 1
 
     async def test_tn4_nothing_to_interrupt(
@@ -525,7 +533,12 @@ class TestTurns:
         await llm.interrupt()
 
     async def test_tn4_the_flow_answers_a_barge_in(
-        self, call: Call, connection: loopback.Connection, record: Recorder, facts: Facts, long: bytes
+        self,
+        call: Call,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
     ) -> None:
         """The flow's own interrupt() is taken for the app's: the provider is told twice."""
         await say(connection, audio=long, status=None)
@@ -537,7 +550,12 @@ class TestTurns:
         assert len(connection.received(events.CancelResponse)) == expected
 
     async def test_tn4_a_reply_asked_for_since(
-        self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts, long: bytes
+        self,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
     ) -> None:
         """The answer to a barge-in comes late, and takes the next reply with it."""
         await say(connection, audio=long, status=None)
@@ -565,15 +583,16 @@ class TestTurns:
         async with asyncio.TaskGroup() as group:
             group.create_task(call.flow.simple_response("Sing, canary", AGENT))
             request = await connection.wait_for(events.CreateResponse)
-            await connection.send(events.ResponseDone("response_1", "cancelled"))
+            await stops(connection, facts)
             await say(connection, "response_2", audio=short, request_id=request.request_id)
-        await call.track.until(
-            lambda: any(isinstance(i, AudioOutputChunk) and i.final for i in call.track.items),
-            "end of the next answer",
-        )
+        await call.ends()
+{%- if cookiecutter.transport == 'webrtc' %}
+        # The codec is lossy, and there is silence around what it carries.
+        assert 0 <= len(call.audible()) - len(short) < 80_000
+{%- else %}
         assert call.audible() == short
-        stops = connection.received(events.CancelResponse)
-        assert [stop.response_id in (None, "response_1") for stop in stops] == [True]
+{%- endif %}
+        assert len(connection.received(events.CancelResponse)) == facts.cancellation
 
     async def test_tn5_once_per_turn(
         self, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts
@@ -627,7 +646,12 @@ class TestTurns:
         assert kinds == [RealtimeUserSpeechStarted, RealtimeUserSpeechEnded] * 2
 
     async def test_tn5_the_end_is_missing(
-        self, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts, short: bytes
+        self,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        short: bytes,
     ) -> None:
         """The agent answers, and the user is still said to be speaking."""
         facts.need("speech_events")
@@ -640,7 +664,12 @@ class TestTurns:
         assert order.index(RealtimeUserSpeechEnded) < order.index(RealtimeAudioOutput)
 
     async def test_tn5_a_turn_after_a_barge_in(
-        self, call: Call, connection: loopback.Connection, record: Recorder, facts: Facts, long: bytes
+        self,
+        call: Call,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
     ) -> None:
         """The turn that interrupts the agent has no beginning or no end."""
         for number in (1, 2):
@@ -678,7 +707,12 @@ class TestTurns:
         assert [item.participant for item in ear.of(RealtimeUserSpeechEnded)] == [ALICE, BOB]
 
     async def test_tn5_the_agents_turns(
-        self, answering: Ear, connection: loopback.Connection, facts: Facts, long: bytes, short: bytes
+        self,
+        answering: Ear,
+        connection: loopback.Connection,
+        facts: Facts,
+        long: bytes,
+        short: bytes,
     ) -> None:
         """The agent is said to speak when it does not, or twice, or not at all."""
         await say(connection, audio=[short, short], text="A canary")
@@ -787,7 +821,12 @@ class TestTurns:
         assert sum(cut.audio_end_ms for cut in cuts) <= played_ms
 
     async def test_tn6_nothing_to_forget(
-        self, llm: Realtime, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts
+        self,
+        llm: Realtime,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
     ) -> None:
         """The provider is told to forget what was written, and complains."""
         facts.need("truncation")

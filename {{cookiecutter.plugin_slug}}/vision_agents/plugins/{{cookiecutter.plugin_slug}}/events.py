@@ -380,6 +380,10 @@ class MalformedFrame(ValueError):
     """A frame that is no message of the provider's."""
 
 
+class Unsayable(ValueError):
+    """The provider has no words for an event, so it never says it."""
+
+
 class SessionError(ConnectionError):
     """A session could not be opened, or was lost.
 

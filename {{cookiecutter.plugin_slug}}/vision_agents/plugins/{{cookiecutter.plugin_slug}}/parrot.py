@@ -159,9 +159,7 @@ class Parrot:
             done = events.ResponseDone(self._answer_id, "cancelled", code=why)
             await self._line.send(done)
 
-    async def _respond(
-        self, text: str, request_id: str | None, asked: str, audio: bytes
-    ) -> None:
+    async def _respond(self, text: str, request_id: str | None, asked: str, audio: bytes) -> None:
         response_id, item_id = self._answer_id, f"item_{next(self._numbers)}"
         send = self._line.send
         try:
@@ -258,7 +256,9 @@ def _chirp(text: str, rate: int) -> bytes:
     """What a parrot sounds like that has nothing to repeat: a chirp a word."""
     graph = av.filter.Graph()
     wave = "0.3*sin(2*PI*(500+80*sin(2*PI*4*t))*t)*lt(mod(t\\,0.25)\\,0.18)"
-    source = graph.add("aevalsrc", f"exprs={wave}:sample_rate={rate}:duration={len(text.split()) / 4}")
+    source = graph.add(
+        "aevalsrc", f"exprs={wave}:sample_rate={rate}:duration={len(text.split()) / 4}"
+    )
     shape = graph.add("aformat", "sample_fmts=s16:channel_layouts=mono")
     sink = graph.add("abuffersink")
     source.link_to(shape)

@@ -49,9 +49,7 @@ class Reply:
         if not self.ended.is_set():
             self.deltas.send_nowait(delta)
 
-    def end(
-        self, error: Exception | None = None, done: events.ResponseDone | None = None
-    ) -> None:
+    def end(self, error: Exception | None = None, done: events.ResponseDone | None = None) -> None:
         """End the caller's iteration, with what was said so far or with an error."""
         if not self.ended.is_set():
             self.error = error

@@ -235,7 +235,7 @@ class ClientMessage(Strict, tag_field="type", kw_only=True):
 
 class AudioFormat(Strict):
     type: Literal["audio/pcm"] = "audio/pcm"
-    rate: Annotated[int, Meta(ge=8000, le=48000)] = {{ 48000 if cookiecutter.transport == 'webrtc' else 24000 }}
+    rate: Annotated[int, Meta(ge=8000, le=48000)] = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}24000{% endif %}
 
 
 class Transcription(Strict):
@@ -640,7 +640,7 @@ class ServerCodec:
         """Say an event in the provider's words; an id it has not is left out.
 
         Raises:
-            ValueError: these words have no message for it.
+            Unsayable: these words have no message for it.
         """
         match event:
             case events.SessionOpened(session_id):
@@ -699,7 +699,7 @@ class ServerCodec:
                 if request_id is not None:
                     fault["event_id"] = request_id
                 return [self._frame("error", error=fault)]
-        raise ValueError(f"this wire has no message for {type(event).__name__}")
+        raise events.Unsayable(f"no message for {type(event).__name__}")
 
     def decode(self, frame: str | bytes) -> list[Command]:
         """Read a frame as strictly as a provider may.

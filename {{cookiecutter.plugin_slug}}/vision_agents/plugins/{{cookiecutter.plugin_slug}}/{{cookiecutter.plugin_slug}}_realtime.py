@@ -49,10 +49,10 @@ __all__ = ["Client", "Realtime"]
 
 DEFAULT_MODEL = "{{ cookiecutter.default_model }}"
 
-INPUT_SAMPLE_RATE = {{ 48000 if cookiecutter.transport == 'webrtc' else cookiecutter.input_sample_rate }}
+INPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{ cookiecutter.input_sample_rate }}{% endif %}
 """What the provider takes, Hz."""
 
-OUTPUT_SAMPLE_RATE = {{ 48000 if cookiecutter.transport == 'webrtc' else cookiecutter.output_sample_rate }}
+OUTPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{ cookiecutter.output_sample_rate }}{% endif %}
 """What the provider gives, Hz, unless it announces another rate."""
 
 TOOLS_GRACE_S = 1.0
@@ -691,7 +691,7 @@ class Realtime(realtime.Realtime):
         if response.odd_byte:
             logger.debug("Response %s ended in the middle of a sample", response.id)
         if response.text.strip():
-            self._said.append(Message(content=response.text, role="assistant"))
+            self._said.append(Message(content=response.text.strip(), role="assistant"))
             emit = partial(self._emit_agent_speech_transcription, response.text, mode="final")
             self._emit(emit, response)
         if response.first_audio_at is not None:
@@ -832,7 +832,7 @@ class Realtime(realtime.Realtime):
         if not response.done:
             self._turns.finish(response)
             if response.text.strip():
-                self._said.append(Message(content=response.text, role="assistant"))
+                self._said.append(Message(content=response.text.strip(), role="assistant"))
                 if announce:
                     self._emit_agent_speech_transcription(response.text, mode="final")
             if response.first_audio_at is not None:
@@ -994,9 +994,11 @@ class Realtime(realtime.Realtime):
         messages = list(self._said)
         if self._conversation is not None:
             kept = list(self._conversation.messages)
-            known = {(message.role, message.content) for message in kept}
-            messages = kept + [m for m in messages if (m.role, m.content) not in known]
-            messages.sort(key=lambda message: message.timestamp.timestamp() if message.timestamp else 0)
+            known = {(message.role, message.content.strip()) for message in kept}
+            messages = kept + [m for m in messages if (m.role, m.content.strip()) not in known]
+            messages.sort(
+                key=lambda message: message.timestamp.timestamp() if message.timestamp else 0
+            )
         return as_commands(messages[-HISTORY_MESSAGES:])
 
     async def _finish_tools(self) -> None:
