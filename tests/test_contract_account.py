@@ -151,8 +151,20 @@ class TestAccount:
         run = plugin.test()
         assert run.code == 0, "only strict fails on what is to do"
         assert "contract: 2 met, 1 to do, 0 waived" in run.text
-        assert "skipped: test_all.py::test_vd1_one: Skipped: no eyes" in run.lines
+        assert "skipped: test_all.py::test_vd1_one: no eyes" in run.lines
         assert plugin.test("--contract=strict").code == 1
+
+    def test_what_a_fact_excuses_is_not_to_do(self, plugin: Plugin) -> None:
+        (plugin.folder / "tests" / "conftest.py").write_text(
+            (SUITE / "conftest.py").read_text()
+            + "import pytest\n@pytest.fixture(autouse=True)\n"
+            + "def excused(request):\n"
+            + "    if request.node.name in ('test_lc1_one', 'test_cn1_one'):\n"
+            + "        pytest.skip('contract.toml: voice = false')\n"
+        )
+        run = plugin.test()
+        assert "contract: 1 met, 1 to do, 1 waived" in run.text
+        assert "to do   CN1  A connection is lost." in run.lines, "nothing of it was proved"
 
     def test_a_part_of_the_suite(self, plugin: Plugin) -> None:
         run = plugin.test("-k", "lc1_one or cn1")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,16 +72,21 @@ def start(template: Path, output: Path, code: str = CLI) -> subprocess.Popen[str
     )
 
 
-def start_for_ever(template: Path, output: Path) -> subprocess.Popen[str]:
-    """Start a generation that gets as far as the last folder, and no further."""
+@pytest.fixture
+def endless(template: Path, output: Path) -> Iterator[subprocess.Popen[str]]:
+    """A generation that has got as far as the last folder, and gets no further."""
     add(template, FOR_EVER)
     process = start(template, output)
-    until = time.monotonic() + 60
-    while not (output / "acme/vision_agents/plugins/acme/wire.py").exists():
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return process
+    try:
+        until = time.monotonic() + 60
+        while not any((output / "acme/vision_agents/plugins").glob("acme/*")):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize(
@@ -130,21 +136,21 @@ def test_a_disk_that_is_full(template: Path, output: Path) -> None:
 
 
 @posix
-def test_an_interrupt_from_the_keyboard(template: Path, output: Path) -> None:
-    process = start_for_ever(template, output)
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate()
-    assert process.returncode == 1
+def test_an_interrupt_from_the_keyboard(endless: subprocess.Popen[str], output: Path) -> None:
+    endless.send_signal(signal.SIGINT)
+    printed, _ = endless.communicate()
+    assert endless.returncode == 1
     assert "Aborted!" in printed
     assert "Traceback" not in printed
     assert list(output.iterdir()) == []
 
 
 @posix
-def test_what_a_killed_process_leaves_is_recognised(template: Path, output: Path) -> None:
-    process = start_for_ever(template, output)
-    process.kill()
-    process.communicate()
+def test_what_a_killed_process_leaves_is_recognised(
+    endless: subprocess.Popen[str], template: Path, output: Path
+) -> None:
+    endless.kill()
+    endless.wait()
     left = sorted((output / "acme").rglob("*"))
     add(template, "mended")
 

@@ -29,9 +29,10 @@ def test_generates_these_files_and_no_others(plugin: Plugin) -> None:
     expected = EXPECTED.replace("SLUG", plugin.slug).split()
     package = f"vision_agents/plugins/{plugin.slug}"
     if plugin.answers["transport"] == "webrtc":
-        expected += [f"{package}/peer.py"]
+        expected += [f"{package}/peer.py", "tests/frames/client/ClearOutput.json"]
     if plugin.answers["video"] == "yes":
         expected += [f"{package}/video.py", "tests/contract/test_seeing.py"]
+        expected += ["tests/frames/client/AppendImage.json"]
     assert without_tools_files(files_in(plugin.path)) == sorted(expected)
 
 

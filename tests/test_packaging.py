@@ -9,7 +9,7 @@ import pytest
 
 from tests.generated import Plugin, run
 
-OTHER = "qwen"  # a realtime plugin of the house that needs next to nothing of its own
+OTHERS = ("inworld", "openai", "qwen")  # realtime plugins of the house that need little
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +47,23 @@ def test_the_distributions_are_what_a_registry_takes(built: Path) -> None:
     run(bin / "twine", "check", "--strict", *built.glob("vision_agents*"), cwd=built)
 
 
-def test_imports_installed_beside_another_plugin(
-    plugins: dict[str, Plugin], tmp_path: Path
-) -> None:
+def test_imports_installed_beside_other_plugins(plugins: dict[str, Plugin], tmp_path: Path) -> None:
     plugin = plugins["default"]
     run("uv", "build", "--quiet", "--wheel", "--out-dir", tmp_path, cwd=plugin.path)
     [wheel] = tmp_path.glob("*.whl")
     code = f"""
 from vision_agents import core
-from vision_agents.plugins import {plugin.slug}, {OTHER}
+from vision_agents.plugins import {plugin.slug}, {", ".join(OTHERS)}
 assert issubclass({plugin.slug}.Realtime, core.llm.realtime.Realtime)
 assert "site-packages" in {plugin.slug}.__file__, {plugin.slug}.__file__
-print({OTHER}.Realtime.__name__, {plugin.slug}.Realtime.__module__)
+for other in ({", ".join(OTHERS)}):
+    assert issubclass(other.Realtime, core.llm.realtime.Realtime), other
+print({plugin.slug}.Realtime.__module__)
 """
     run("uv", "venv", "--quiet", "installed", cwd=tmp_path)
-    other = f"vision-agents-plugins-{OTHER}<0.7"
-    run("uv", "pip", "install", "--quiet", "--python", "installed", wheel, other, cwd=tmp_path)
+    others = [f"vision-agents-plugins-{other}<0.7" for other in OTHERS]
+    run("uv", "pip", "install", "--quiet", "--python", "installed", wheel, *others, cwd=tmp_path)
     printed = run(
         "uv", "run", "--no-project", "--python", "installed", "python", "-c", code, cwd=tmp_path
     )
-    assert f"Realtime vision_agents.plugins.{plugin.slug}" in printed
+    assert f"vision_agents.plugins.{plugin.slug}" in printed

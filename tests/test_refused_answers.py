@@ -185,6 +185,15 @@ def test_refuses_what_is_no_text(answer: object, generate: Generator, tmp_path: 
     assert state_of(tmp_path) == {}
 
 
+def test_a_choice_that_is_none_is_refused_by_cookiecutter(
+    generate: Generator, tmp_path: Path
+) -> None:
+    """It looks at the choices by itself, before it loads anything of a template."""
+    with pytest.raises(ValueError, match="choice variable license"):
+        generate(tmp_path, license="GPL-3.0")
+    assert state_of(tmp_path) == {}
+
+
 def test_a_rate_may_be_a_number(generate: Generator, tmp_path: Path) -> None:
     assert generate(tmp_path, input_sample_rate=16000).answers["input_sample_rate"] == "16000"
 

@@ -664,6 +664,8 @@ class TestTheLoopbackIsStrict:
     @pytest.mark.parametrize(
         "frame",
         [
+            '{"type": "input_audio_buffer.append", "audio": ""}',
+            '{"type": "input_audio_buffer.append", "audio": "AAAA"}',
             '{"type": "session.update", "session": {"instructions": "No type."}}',
             '{"type": "session.update", "session": {"type": "realtime", "output_modalities": []}}',
             '{"type": "conversation.item.truncate", "item_id": "i", "content_index": 0,'

@@ -1,7 +1,7 @@
 """How many of the bugs that were really made does the contract suite catch?
 
-uv run -m bench.mutants [--only H02,P10] [--jobs 2]    # each bug alone
-uv run -m bench.mutants --flake 20                     # no bug, under load
+uv run -m bench.mutants [--only "H??,P1?"] [--jobs 2]    # each bug alone
+uv run -m bench.mutants --flake 20                       # no bug, under load
 """
 
 import argparse
@@ -65,6 +65,7 @@ def main() -> int:
     parser.add_argument("--only", default="*", help="ids, such as H02,P1?,AO*")
     parser.add_argument("--jobs", type=int, default=2, help="how many mutants at a time")
     parser.add_argument("--full", action="store_true", help="the whole suite for every mutant")
+    parser.add_argument("--tell", action="store_true", help="what each failed test says")
     parser.add_argument("--fits", action="store_true", help="only see whether the patches fit")
     parser.add_argument("--flake", type=int, default=0, help="run the plain suite that often")
     arguments = parser.parse_args()
@@ -82,19 +83,21 @@ def main() -> int:
         if not mutants:
             print(f"no mutant is called {arguments.only}")
             return 2
-        misfits = _misfits(mutants, plugin, folder)
+        misfits = _misfits(mutants, plugin)
         if misfits or arguments.fits:
             print("\n".join(misfits) or f"all {len(mutants)} fit")
             return 2 if misfits else 0
         plain = suite.run(plugin, limit_s=LIMIT_S)
-        _tell(plain, f"unmutated: {len(plain.tests)} tests in {plain.seconds:.0f} s")
+        print(f"unmutated: {plain}", flush=True)
+        _tell(plain)
         if plain.uncollected or not plain.tests:
             return 2
         started = time.perf_counter()
 
         def examine(mutant: Mutant) -> Verdict:
             copy = suite.copy(plugin, folder / mutant.id)
-            mutant.apply(copy)
+            for path, text in mutant.patched(copy).items():
+                path.write_text(text, encoding="utf-8")
             return _examine(mutant, copy, set(plain.failures), whole=arguments.full)
 
         print(
@@ -104,6 +107,8 @@ def main() -> int:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             for verdict in pool.map(examine, mutants):
                 print(verdict, flush=True)
+                if arguments.tell:
+                    _tell(verdict.report)
                 verdicts.append(verdict)
     for number, why in sorted(unbuilt.items()):
         if chosen(number):
@@ -119,12 +124,11 @@ def main() -> int:
     return 0 if enough and not plain.failures else 1
 
 
-def _misfits(mutants: list[Mutant], plugin: Path, folder: Path) -> list[str]:
+def _misfits(mutants: list[Mutant], plugin: Path) -> list[str]:
     misfits: list[str] = []
     for mutant in mutants:
-        copy = suite.copy(plugin, folder / f"fit_{mutant.id}")
         try:
-            mutant.apply(copy)
+            mutant.patched(plugin)
         except catalogue.DoesNotFit as error:
             misfits.append(str(error))
     return misfits
@@ -152,7 +156,8 @@ def _flake(plugin: Path, count: int) -> int:
         for number in range(1, count + 1):
             report = suite.run(plugin, limit_s=2 * LIMIT_S)
             failed += bool(report.failures or report.uncollected or not report.tests)
-            _tell(report, f"run {number}: {len(report.tests)} tests in {report.seconds:.0f} s")
+            print(f"run {number}: {report}", flush=True)
+            _tell(report)
     print(f"{failed} of {count} runs failed")
     return 1 if failed else 0
 
@@ -170,8 +175,7 @@ def _busy() -> Iterator[None]:
             load.wait()
 
 
-def _tell(report: suite.Report, what: str) -> None:
-    print(f"{what}, {len(report.failures)} failed", flush=True)
+def _tell(report: suite.Report) -> None:
     for test, said in report.failures.items():
         print(f"  {test}\n    " + said.strip().replace("\n", "\n    "))
     for said in report.uncollected:

@@ -48,26 +48,28 @@ class Mutant:
         """Whether it is one that was fixed in public, H in Vision Agents and P in its peers."""
         return re.fullmatch(r"[HP]\d\d", self.id) is not None
 
-    def apply(self, plugin: Path) -> None:
-        """Put the bug into a plugin.
+    def patched(self, plugin: Path) -> dict[Path, str]:
+        """The files of a plugin that change, and what they become.
 
         Raises:
             DoesNotFit: the plugin has changed, and this has to follow.
         """
+        texts: dict[Path, str] = {}
         for edit in self.edits:
             path = plugin / suite.PACKAGE / edit.file
             if not path.exists():
                 path = plugin / edit.file
-            text = path.read_text(encoding="utf-8")
+            text = texts.get(path) or path.read_text(encoding="utf-8")
             if text.count(edit.find) != 1:
                 raise DoesNotFit(
                     f"{self.id}: this is {text.count(edit.find)} times in {edit.file}, not once; "
                     f"mend bench/mutants/{self.source}:\n{edit.find}"
                 )
-            text = text.replace(edit.find, edit.replace)
+            texts[path] = text.replace(edit.find, edit.replace)
+        for path, text in texts.items():
             if path.suffix == ".py":
                 compile(text, str(path), "exec")
-            path.write_text(text, encoding="utf-8")
+        return texts
 
 
 def load() -> tuple[list[Mutant], dict[str, str]]:

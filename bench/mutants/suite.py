@@ -43,6 +43,9 @@ class Report:
     uncollected: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{len(self.failures)} of {len(self.tests)} tests failed, {self.seconds:.0f} s"
+
     def merge(self, other: "Report") -> None:
         """Add what another run of the same plugin said."""
         self.tests |= other.tests

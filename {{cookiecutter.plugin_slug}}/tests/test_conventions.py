@@ -356,12 +356,13 @@ class TestCode:
         doors = {
             "events": set[str](),
             "wire": {"events"},
-            "client": {"events", "wire"},
+            "client": {"events", "wire"{% if cookiecutter.transport == 'webrtc' %}, "peer"{% endif %}},
             "turns": {"events"},
             "messages": {"events"},
             "held_output": set[str](),
             "parrot": {"events"},
-            "loopback": {"events", "wire", "parrot"},
+            "loopback": {"events", "wire", "parrot"{% if cookiecutter.transport == 'webrtc' %}, "peer"},
+            "peer": set[str](){% else %}}{% endif %},
         }
         found = []
         for source in package:

@@ -2,7 +2,15 @@
 
 import asyncio
 import tomllib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, {% if cookiecutter.transport == 'webrtc' %}Iterator, {% endif %}Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -448,6 +456,19 @@ async def stays_pending(task: asyncio.Task[None]) -> None:
     """Something that waits goes on waiting."""
     done, _ = await asyncio.wait([task], timeout=0.05)
     assert not done, f"did not wait: {task}"
+
+
+def leaves(value: object) -> Iterator[object]:
+    """All there is in nested options, keys left out."""
+    match value:
+        case Mapping():
+            for inner in value.values():
+                yield from leaves(inner)
+        case list() | tuple():
+            for inner in value:
+                yield from leaves(inner)
+        case _:
+            yield value
 
 
 def tone(hertz: float, seconds: float, rate: int, *, peak: int = PEAK) -> Samples:

@@ -57,8 +57,7 @@ class TestAudioOut:
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
         """A provider that gives another rate than was asked for is not understood."""
-        if not facts.announced_rate:
-            return
+        facts.need("announced_rate")
         llm = make(options=facts.announced_rate_options)
         await llm.connect()
         ear = make.listen(llm)

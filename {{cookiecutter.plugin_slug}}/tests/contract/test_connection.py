@@ -197,6 +197,23 @@ class TestConnection:
         await llm.connect()
         await converse(llm, ear, await provider.connection(2))
 
+    async def test_cn5_failed_attempts_leave_nothing(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """Each attempt that failed keeps a session open, and paid for."""
+        client = dial(provider, connect_timeout_s=0.1, reconnect_attempts=2)
+        llm = make(client=client)
+        await llm.connect()
+        record = make.record(llm)
+        provider.accepts.clear()
+        (await provider.connection()).abort()
+        await record.until(lambda: bool(record.errors), "LLMErrorEvent")
+        assert provider.handshakes == 3
+        provider.accepts.set()
+        async with asyncio.timeout(1.0):
+            for connection in provider.connections:
+                await connection.closed.wait()
+
     async def test_cn6_audio_while_down_is_let_go(
         self,
         make: Make,
@@ -337,6 +354,32 @@ class TestConnection:
         connection.abort()
         await record.up(2)
         await converse(llm, ear, await provider.connection(2))
+
+    async def test_cn9_the_conversation_goes_on(
+        self,
+        llm: Realtime,
+        connection: loopback.Connection,
+        provider: loopback.Provider,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """After a drop the agent has forgotten whom it talks to."""
+        facts.need("history", "text")
+
+        async def ask() -> None:
+            async for _ in llm.simple_response("Are you a canary?"):
+                pass
+
+        asking = asyncio.create_task(ask())
+        command = await connection.wait_for(events.CreateResponse)
+        await say(connection, text="I am a canary", request_id=command.request_id)
+        await asking
+        connection.abort()
+        await record.up(2)
+        again = await provider.connection(2)
+        await again.wait_for(events.AddMessage, 2)
+        told = [(message.role, message.text) for message in again.received(events.AddMessage)]
+        assert told == [("user", "Are you a canary?"), ("assistant", "I am a canary")]
 
     async def test_cn9_an_unfinished_caller_is_told(
         self,

@@ -89,58 +89,59 @@ OWN_WORDS = ("original", "status")
 JSON = (".json", ".jsonl")
 
 
-@pytest.mark.parametrize("path", SERVER, ids=lambda path: path.name)
-def test_server_frame(path: Path) -> None:
-    """Else something the provider says is not heard, or is heard without its ids."""
-    wanted = [kind for kind in _kinds(path) if kind != "ignored"]
-    unknown = ", ".join(set(wanted) - EVENTS)
-    assert not unknown, f"{path.name}: events.py has no {unknown}"
-    codec = wire.ClientCodec()
-    read: list[events.Event] = []
-    for frame in _frames(path):
-        try:
-            read = codec.decode(frame)
-        except events.MalformedFrame as malformed:
-            pytest.fail(f"{path.name}: ClientCodec.decode refuses it: {malformed}")
-    kinds = [type(event).__name__ for event in read]
-    assert kinds == wanted, f"{path.name}: ClientCodec.decode makes {kinds} of it"
-    lost = [what for event in read for what in _lost(event, path)]
-    assert not lost, "\n".join([f"{path.name}: ClientCodec.decode loses", *lost])
+class TestFrames:
+    """The provider's own words, read and written."""
 
+    @pytest.mark.parametrize("path", SERVER, ids=lambda path: path.name)
+    def test_server_frame(self, path: Path) -> None:
+        """Else something the provider says is not heard, or is heard without its ids."""
+        wanted = [kind for kind in _kinds(path) if kind != "ignored"]
+        unknown = ", ".join(set(wanted) - EVENTS)
+        assert not unknown, f"{path.name}: events.py has no {unknown}"
+        codec = wire.ClientCodec()
+        read: list[events.Event] = []
+        for frame in _frames(path):
+            try:
+                read = codec.decode(frame)
+            except events.MalformedFrame as malformed:
+                pytest.fail(f"{path.name}: ClientCodec.decode refuses it: {malformed}")
+        kinds = [type(event).__name__ for event in read]
+        assert kinds == wanted, f"{path.name}: ClientCodec.decode makes {kinds} of it"
+        lost = [what for event in read for what in _lost(event, path)]
+        assert not lost, "\n".join([f"{path.name}: ClientCodec.decode loses", *lost])
 
-@pytest.mark.parametrize("path", CLIENT, ids=lambda path: path.name)
-def test_client_frame(path: Path) -> None:
-    """Else the provider refuses what the plugin says, or leaves a part of it unread."""
-    name, wanted = path.name.partition(".")[0], _frames(path)
-    assert name in COMMANDS, f"{path.name}: the commands are {', '.join(COMMANDS)}"
-    codec, command = wire.ClientCodec(), COMMANDS[name]
-    sent, again = codec.encode(command), codec.encode(command)
-    count = f"{len(sent)} frames of it, not {len(wanted)}"
-    assert len(sent) == len(wanted), f"{path.name}: ClientCodec.encode makes {count}"
-    wrong: list[str] = []
-    for ours, theirs in zip(sent, wanted, strict=True):
-        if path.suffix in JSON:
-            said = json.loads(ours)
-            # Neither of the command nor new each time: the provider's own word.
-            same = _words(said).intersection(*(_words(json.loads(f)) for f in again))
-            own = {word for word in same if re.fullmatch(r"[A-Za-z][\w./-]{,63}", word)}
-            constants = own - _words(dataclasses.asdict(command))
-            wrong += sorted(_differences(said, json.loads(theirs), constants))
-        elif isinstance(ours, str):
-            wrong.append("  it is text, not bytes")
-    assert not wrong, "\n".join([f"{path.name}: what ClientCodec.encode makes", *wrong])
+    @pytest.mark.parametrize("path", CLIENT, ids=lambda path: path.name)
+    def test_client_frame(self, path: Path) -> None:
+        """Else the provider refuses what the plugin says, or leaves a part of it unread."""
+        name, wanted = path.name.partition(".")[0], _frames(path)
+        assert name in COMMANDS, f"{path.name}: the commands are {', '.join(COMMANDS)}"
+        codec, command = wire.ClientCodec(), COMMANDS[name]
+        sent, again = codec.encode(command), codec.encode(command)
+        count = f"{len(sent)} frames of it, not {len(wanted)}"
+        assert len(sent) == len(wanted), f"{path.name}: ClientCodec.encode makes {count}"
+        wrong: list[str] = []
+        for ours, theirs in zip(sent, wanted, strict=True):
+            if path.suffix in JSON:
+                said = json.loads(ours)
+                # Neither of the command nor new each time: the provider's own word.
+                same = _words(said).intersection(*(_words(json.loads(f)) for f in again))
+                own = {word for word in same if re.fullmatch(r"[A-Za-z][\w./-]{,63}", word)}
+                constants = own - _words(dataclasses.asdict(command))
+                wrong += sorted(_differences(said, json.loads(theirs), constants))
+            elif isinstance(ours, str):
+                wrong.append("  it is text, not bytes")
+        assert not wrong, "\n".join([f"{path.name}: what ClientCodec.encode makes", *wrong])
 
-
-def test_there_are_frames() -> None:
-    """Else nothing shows that wire.py speaks as the provider does."""
-    there = {kind for path in SERVER + CLIENT for kind in _kinds(path)}
-    for claim in CLAIMS.keys() & set(wire.CAPABILITIES):
-        missing = ", ".join(sorted(CLAIMS[claim] - there))
-        assert not missing, f"wire.CAPABILITIES says {claim}: add frames of {missing}"
-    commands = {name.partition("-")[0] for name in COMMANDS}
-    missing = ", ".join(sorted((EVENTS | commands) - there))
-    if missing:
-        pytest.skip(f"no frames of {missing}: add them where the provider has them")
+    def test_there_are_frames(self) -> None:
+        """Else nothing shows that wire.py speaks as the provider does."""
+        there = {kind for path in SERVER + CLIENT for kind in _kinds(path)}
+        for claim in CLAIMS.keys() & set(wire.CAPABILITIES):
+            missing = ", ".join(sorted(CLAIMS[claim] - there))
+            assert not missing, f"wire.CAPABILITIES says {claim}: add frames of {missing}"
+        commands = {name.partition("-")[0] for name in COMMANDS}
+        missing = ", ".join(sorted((EVENTS | commands) - there))
+        if missing:
+            pytest.skip(f"no frames of {missing}: add them where the provider has them")
 
 
 def _frames(path: Path) -> list[str | bytes]:

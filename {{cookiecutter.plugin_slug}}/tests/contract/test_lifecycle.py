@@ -4,7 +4,6 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 {%- if cookiecutter.transport == 'webrtc' %}
-from pathlib import Path
 
 import aioice
 import aiortc
@@ -99,7 +98,7 @@ def _tasks_but_the_providers() -> set[asyncio.Task[object]]:
     """The embedded provider shares the loop: its tasks are no business of close()."""
 {%- if cookiecutter.transport == 'webrtc' %}
     # Both ends are peers; what the plugin's leaves behind is seen after the test.
-    libraries = (str(Path(each.__file__).parent) for each in (aioice, aiortc))
+    libraries = (each.__path__[0] for each in (aioice, aiortc))
     theirs = (loopback.__file__, peer.__file__, *libraries)
 {%- else %}
     theirs = (loopback.__file__, websockets_server.__file__)
@@ -286,7 +285,8 @@ class TestLifecycle:
         connection = await provider.connection()
         await speak(llm, frames(tone(300, 0.1, 48000), 48000))
         await say(connection, audio=bytes(4800), text="canary song")
-        await fence(connection, make.record(llm))
+        record = make.record(llm)
+        await fence(connection, record)
         assert llm.output.peek(), "the response came out"
         await llm.close()
         remaining = {
@@ -294,9 +294,35 @@ class TestLifecycle:
         }
         assert not remaining, f"still running when close() returned: {remaining}"
         assert not llm.output.peek(), f"still in the output: {llm.output.peek()}"
+        await record.settled()
+        assert len(record.disconnected) == 1, "something is still at work"
         async with asyncio.timeout(1.0):
             await connection.closed.wait()
         assert connection.close_code in (1000, 1001), "closed without a close frame"
+
+    async def test_lc6_a_cancelled_caller_leaves_nothing(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """Whoever gives up waiting for a lost connection leaves something behind each time."""
+        llm = make(client=dial(provider, reconnect_delay_s=60, reconnect_max_delay_s=60))
+        await llm.connect()
+        connection = await provider.connection()
+        connection.abort()
+        await make.record(llm).down()
+        await connection.closed.wait()
+        before = _tasks_but_the_providers()
+
+        async def ask() -> None:
+            async for _ in llm.simple_response("canary?", ALICE):
+                pass
+
+        for work in (ask, llm.connect):
+            waiting = asyncio.create_task(work())
+            await stays_pending(waiting)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        remaining = _tasks_but_the_providers() - before
+        assert not remaining, f"still running: {remaining}"
 
     async def test_lc6_a_cancelled_connect_leaves_nothing(
         self, make: Make, provider: loopback.Provider

@@ -246,6 +246,8 @@ class TestMessages:
         await llm.connect()
         connection = await provider.connection()
         await connection.wait_for(events.AddMessage)
+        await fence(connection, make.record(llm))
+        assert _told(connection) == [("user", "I have a canary.")]
         provider.refuse = 503
         connection.abort()
         await provider.wait_handshakes(2)

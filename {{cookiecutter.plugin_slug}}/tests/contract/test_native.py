@@ -313,6 +313,7 @@ class TestNative:
         await conversation.send_message("user", "alice", "I have a canary.")
         await conversation.send_message("assistant", "agent", "How nice.")
         llm.set_conversation(conversation)
+        llm.set_conversation(conversation)
         asking = asyncio.create_task(final(native(llm, PROMPT)))
         request = await connection.wait_for(events.CreateResponse)
         assert connection.received(events.AddMessage) == [
@@ -570,6 +571,29 @@ class TestNative:
             assert asked[number].text == last.text == f"This is for {number}"
             assert asked[number].in_sequence
             assert len(asked[number].deltas) == 4
+
+    async def test_nt7_one_is_cancelled(
+        self, llm: Realtime, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """The provider cancels one answer, and both callers are left with half."""
+        facts.need("ids")
+        asked = {number: Asked(native(llm, f"Canary {number}?")) for number in (1, 2)}
+        await connection.wait_for(events.CreateResponse, 2)
+        for number, request in enumerate(connection.received(events.CreateResponse), start=1):
+            await connection.send(
+                events.ResponseStarted(f"response_{number}", request.request_id),
+                events.TextDelta(f"response_{number}", "La", item_id=f"agent_{number}"),
+            )
+        await connection.send(
+            events.ResponseDone("response_2", "cancelled"),
+            events.TextDelta("response_1", " la", item_id="agent_1"),
+            events.ResponseDone("response_1"),
+        )
+        async with asyncio.timeout(1):
+            await asked[1].task
+            await asked[2].task
+        assert (asked[1].text, asked[2].text) == ("La la", "La")
+        assert not connection.received(events.CancelResponse)
 
     async def test_nt7_what_the_user_is_told(
         self, llm: Realtime, connection: loopback.Connection, facts: Facts

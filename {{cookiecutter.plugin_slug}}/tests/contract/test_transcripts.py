@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from vision_agents.core.agents.events import UserTurnEndedEvent, UserTurnStartedEvent
-from vision_agents.core.llm.realtime import RealtimeUserTranscript
+from vision_agents.core.llm.realtime import RealtimeAgentTranscript, RealtimeUserTranscript
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from .calling import AGENT, Call, Line
@@ -154,6 +154,25 @@ class TestTranscripts:
             events.ResponseDone("response_1"),
         )
         await call.reads(("user", "Is it a canary?"), ("assistant", "Yes, a canary."))
+
+    async def test_tr1_without_transcription(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """What the agent says waits for a transcript that nobody asked for."""
+        facts.need("speech_events")
+        llm = make(transcription=False)
+        await llm.connect()
+        connection, ear = await provider.connection(2), make.listen(llm)
+        assert connection.config is not None
+        assert not connection.config.transcription
+        await connection.send(
+            events.UserSpeechStarted("user_1"),
+            events.UserSpeechStopped("user_1"),
+            events.ResponseStarted("response_1"),
+            events.TextDelta("response_1", "A canary", item_id="agent_1"),
+        )
+        said = await ear.first(RealtimeAgentTranscript)
+        assert (said.mode, said.text) == ("delta", "A canary")
 
     async def test_tr1_no_user_transcript(
         self, call: Call, connection: loopback.Connection, facts: Facts

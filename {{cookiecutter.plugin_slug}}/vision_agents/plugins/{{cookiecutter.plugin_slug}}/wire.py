@@ -718,6 +718,8 @@ class ServerCodec:
             self._event_ids.add(message.event_id)
         match message:
             case BufferAppend(audio=data):
+                if not data or len(data) % 2:
+                    raise MalformedFrame("audio that is not whole samples")
                 return [events.AppendAudio(data)]
             case BufferCommit():
                 return [events.CommitAudio()]
