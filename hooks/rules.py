@@ -177,6 +177,8 @@ def _native_method(text: str) -> str:
         return problem
     if text in METHODS_TAKEN:
         return "It would hide what Realtime has under this name. Add a word to it."
+    if text == "l":
+        return "It looks like the digit 1. Add a word to it."
     return _known(text)
 
 

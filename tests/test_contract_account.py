@@ -56,6 +56,8 @@ wire = "reference"
 VD1 = "it has no eyes"
 """
 WIRE = 'TYPES = "session.update", "session.updated"\n'
+
+
 @dataclass
 class Run:
     """What pytest said."""

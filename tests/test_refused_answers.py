@@ -112,6 +112,7 @@ BAD = [
     ("native_method", "_create"),
     ("native_method", "__init__"),
     ("native_method", "async"),
+    ("native_method", "l"),
     ("native_method", "type"),
     ("native_method", "connect"),
     ("native_method", "simple_response"),

@@ -64,7 +64,10 @@ def manifest() -> str:
     words = {account.words_of(each) for each in variants(WIRE.read_text(encoding="utf-8"))}
     lines = [HEADER, "[wire]", f"words = {json.dumps(sorted(words))}"]
     for path in sorted(SUITE.iterdir(), key=lambda each: max(variants(each.name))):
-        if not path.name.removesuffix("{% endif %}").endswith((".py", ".toml")) or path.name == "manifest.toml":
+        if (
+            not path.name.removesuffix("{% endif %}").endswith((".py", ".toml"))
+            or path.name == "manifest.toml"
+        ):
             continue
         text = path.read_text(encoding="utf-8")
         digests = sorted({account.digest(each) for each in variants(text)})

@@ -359,9 +359,7 @@ async def fence(connection: loopback.Connection, record: Recorder) -> None:
 {%- endif %}
     await connection.send(events.Fault(f"{FENCE}_{record.fences}"))
     fences = record.fences
-    await record.until(
-        lambda: record.fences_seen >= fences, "LLMErrorEvent for an error frame"
-    )
+    await record.until(lambda: record.fences_seen >= fences, "LLMErrorEvent for an error frame")
 
 
 async def say(

@@ -43,7 +43,7 @@ class Presence(Connection):
     async def close(self) -> None:
         pass
 
-    async def wait_for_participant(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def wait_for_participant(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - core's
         pass
 
     def idle_since(self) -> float:

@@ -180,7 +180,7 @@ class TestSession:
         await llm.connect()
         connection = await provider.connection()
         # More than the sockets hold, so that a sender has to wait in the middle.
-        loud = frames(np.tile(ramp(facts.input_rate), 120), facts.input_rate, ms=1000)
+        loud = frames(np.tile({% if cookiecutter.transport == 'webrtc' %}tone(300, 1.0, facts.input_rate), 3{% else %}ramp(facts.input_rate), 120{% endif %}), facts.input_rate, ms=1000)
         speaking = asyncio.create_task(speak(llm, loud))
         await connection.wait_audio(1)
         asking = [asyncio.create_task(_ask(llm, f"canary {number}?")) for number in range(4)]

@@ -303,5 +303,5 @@ def _open_sockets() -> list[socket.socket]:
     return [
         each
         for each in gc.get_objects()
-        if issubclass(type(each), socket.socket) and each.fileno() != -1
+        if type(each) is socket.socket and each.fileno() != -1
     ]
