@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tools.seal_contract import accounting as load_accounting
+from tools.seal_contract import manifest
 
 SUITE = Path(__file__).parents[1] / "{{cookiecutter.plugin_slug}}" / "tests"
 
@@ -262,3 +263,8 @@ class TestAccount:
         run = plugin.test("-k", "mine")
         assert run.code == 0
         assert "contract" not in run.text
+
+
+def test_the_suite_is_sealed() -> None:
+    sealed = (SUITE / "contract" / "manifest.toml").read_text()
+    assert sealed == manifest(), "tests/contract changed: run tools/seal_contract.py"

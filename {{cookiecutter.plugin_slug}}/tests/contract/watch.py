@@ -301,7 +301,5 @@ def _words_of(error: BaseException) -> Iterator[str]:
 
 def _open_sockets() -> list[socket.socket]:
     return [
-        each
-        for each in gc.get_objects()
-        if type(each) is socket.socket and each.fileno() != -1
+        each for each in gc.get_objects() if type(each) is socket.socket and each.fileno() != -1
     ]
