@@ -33,20 +33,21 @@ class Source:
     path: Path
     text: str
     tree: ast.Module
+    comments: list[tuple[int, str]]
 
     def at(self, line: int) -> str:
         return f"{self.path.relative_to(ROOT).as_posix()}:{line}"
-
-    def comments(self) -> Iterator[tuple[int, str]]:
-        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-            if token.type == tokenize.COMMENT:
-                yield token.start[0], token.string
 
 
 def _read(folder: str) -> list[Source]:
     paths = [path for path in sorted((ROOT / folder).rglob("*.py")) if ".venv" not in path.parts]
     texts = [(path, path.read_text(encoding="utf-8")) for path in paths]
-    return [Source(path, text, ast.parse(text)) for path, text in texts]
+    return [Source(path, text, ast.parse(text), _comments(text)) for path, text in texts]
+
+
+def _comments(text: str) -> list[tuple[int, str]]:
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return [(each.start[0], each.string) for each in tokens if each.type == tokenize.COMMENT]
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +234,7 @@ class TestCode:
         found = [
             source.at(line)
             for source in everything
-            for line, comment in source.comments()
+            for line, comment in source.comments
             if divider.match(comment)
         ]
         _report("C5", "delete the divider; a long file wants another file", found)
@@ -242,7 +243,7 @@ class TestCode:
         found = [
             source.at(line)
             for source in everything
-            for line, comment in source.comments()
+            for line, comment in source.comments
             if re.match(r"#\s*type:\s*ignore", comment)
         ]
         _report("C8", "name the type instead of ignoring it", found)
@@ -251,7 +252,7 @@ class TestCode:
         found = [
             source.at(line)
             for source in everything
-            for line, comment in source.comments()
+            for line, comment in source.comments
             if re.search(r"#\s*noqa", comment) and not re.search(r"noqa: [A-Z0-9, ]+ - \w", comment)
         ]
         _report("C8", "write `# noqa: RULE - the reason`", found)
