@@ -148,7 +148,7 @@ class Watch:
         self._limit: asyncio.TimerHandle | None = None
         self._tasks = asyncio.all_tasks()
         self._threads = set(threading.enumerate())
-        self._sockets = {id(each) for each in _open_sockets()}
+        self._sockets = _open_sockets()
 
     def begin(self) -> None:
         """Start to watch."""
@@ -159,6 +159,8 @@ class Watch:
         for handler in self._quieted:
             handler.setLevel(logging.INFO)  # a failure's report needs no frame of the transport
         root.addHandler(self._logs)
+        # The provider's end is no part of the plugin, and says as much again.
+        logging.getLogger(loopback.__name__).setLevel(logging.INFO)
         self._loop.set_exception_handler(self._on_loop_exception)
         self._limit = self._loop.call_later(TEST_LIMIT_S, self._took_too_long)
         self.pulse.begin()
@@ -230,7 +232,7 @@ class Watch:
             threads = set(threading.enumerate()) - self._threads - {self.pulse}
             # The loop's own pool ends with the loop.
             threads = {each for each in threads if not each.name.startswith("asyncio_")}
-            sockets = [each for each in _open_sockets() if id(each) not in self._sockets]
+            sockets = _open_sockets() - self._sockets
             if not (tasks or threads or sockets) or self._loop.time() > deadline:
                 break
             await asyncio.sleep(0.005)
@@ -299,7 +301,17 @@ def _words_of(error: BaseException) -> Iterator[str]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _open_sockets() -> list[socket.socket]:
-    return [
-        each for each in gc.get_objects() if type(each) is socket.socket and each.fileno() != -1
-    ]
+def _open_sockets() -> set[str]:
+    """Names of what is open; where the system does not tell, the garbage collector does."""
+    descriptors = Path("/proc/self/fd")
+    if descriptors.exists():
+        return {name for name in map(_target, descriptors.iterdir()) if name.startswith("socket:")}
+    sockets = [each for each in gc.get_objects() if type(each) is socket.socket]
+    return {f"{id(each)} {each}" for each in sockets if each.fileno() != -1}
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""  # closed meanwhile: the listing's own
