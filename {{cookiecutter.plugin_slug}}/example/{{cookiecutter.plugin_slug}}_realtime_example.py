@@ -23,7 +23,7 @@ async def create_agent(**kwargs: object) -> Agent:
     """Make the agent that every call gets one of."""
     return Agent(
         edge=getstream.Edge(),
-        agent_user=User(name="{{ cookiecutter.plugin_name }} agent", id="agent"),
+        agent_user=User(name="Voice assistant", id="agent"),
         instructions="You are a friendly voice assistant. Keep answers short.",
         llm={{ cookiecutter.plugin_slug }}.Realtime(),
     )

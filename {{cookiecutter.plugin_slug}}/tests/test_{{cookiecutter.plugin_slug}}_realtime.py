@@ -30,7 +30,7 @@ class TestRealtime:
     async def live(self) -> AsyncIterator[Realtime]:
         """Connected to {{ cookiecutter.plugin_name }} itself."""
         if not os.environ.get(KEY):
-            pytest.skip(f"set {KEY} to talk to {{ cookiecutter.plugin_name }} itself")
+            pytest.skip(f"set {KEY} to talk to the provider itself")
         llm = Realtime()
         await llm.connect()
         yield llm
