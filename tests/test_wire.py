@@ -377,7 +377,7 @@ class TestWhatThePluginSays:
         ids=lambda output: type(output).__name__,
     )
     def test_whatever_a_tool_returns(self, acme: ModuleType, output: object) -> None:
-        command = acme.events.AddToolResult("call_1", "ping", output)
+        command = acme.events.AddToolResult("call_1", "ping", acme.messages.plain(output))
         (frame,) = acme.wire.ClientCodec().encode(command)
         judge(frame, CLIENT)
         assert frame.encode()

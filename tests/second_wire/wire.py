@@ -125,7 +125,7 @@ class ClientCodec:
                 turn = {"role": _ROLES[role], "parts": [{"text": text}]}
                 return [_frame(clientContent={"turns": [turn]})]
             case events.AddToolResult(call_id, name, output):
-                answer = {"id": call_id, "name": name, "response": {"output": _jsonable(output)}}
+                answer = {"id": call_id, "name": name, "response": {"output": _bounded(output)}}
                 return [_frame(toolResponse={"functionResponses": [answer]})]
             case events.CreateResponse(request_id, options):
                 self._requests.append(request_id)
@@ -481,17 +481,10 @@ def _arguments(text: str) -> object:
         return text
 
 
-def _jsonable(value: object) -> object:
-    """Whatever a tool returned as JSON the model can read, cut to a bound."""
-    try:
-        plain: object = msgspec.to_builtins(value, str_keys=True, enc_hook=repr)
-        size = len(msgspec.json.encode(plain))
-    except (TypeError, ValueError, RecursionError):
-        plain, size = repr(value), len(repr(value))
-    if size <= _MAX_TOOL_OUTPUT:
-        return plain
-    text = plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
-    return text[:_MAX_TOOL_OUTPUT] + "…"
+def _bounded(value: object) -> object:
+    """What a tool returned, cut to a bound."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if len(text) <= _MAX_TOOL_OUTPUT else text[:_MAX_TOOL_OUTPUT] + "…"
 
 
 def _setup(config: events.SessionConfig) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Fixtures of the contract suite. Not the author's to edit: see ../contract.toml."""
 
 import gc
+import logging
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from vision_agents.plugins import {{ cookiecutter.plugin_slug }} as plugin
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from . import watch
-from .accounting import Page
+from .accounting import Page, contract_of
 from .calling import Call
 from .kit import KEY, Ear, Facts, Recorder
 from .making import Make
@@ -47,7 +48,10 @@ def facts() -> Facts:
 async def under_watch(request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
     """Every scenario's checks; `@pytest.mark.allows` names those it breaks on purpose."""
     allowed = {name for mark in request.node.iter_markers("allows") for name in mark.args}
-    watching = Watch(plugin.__name__, KEY, request.function.__code__, frozenset(allowed))
+    test = request.function
+    # Where secrets are the matter the transport's own lines are read, too.
+    level = logging.DEBUG if contract_of(test.__name__) == "OB1" else logging.INFO
+    watching = Watch(plugin.__name__, KEY, test.__code__, level, frozenset(allowed))
     watching.begin()
     yield watching
     await watching.end()

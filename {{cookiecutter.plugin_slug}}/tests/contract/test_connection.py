@@ -300,13 +300,14 @@ class TestConnection:
 
     async def test_cn9_an_open_response_is_ended(
         self,
+        make: Make,
         llm: Realtime,
-        ear: Ear,
         connection: loopback.Connection,
         provider: loopback.Provider,
         record: Recorder,
     ) -> None:
         """The agent is taken to be speaking for the rest of the call, and hears no one."""
+        ear = make.listen(llm, answers=True)
         await say(connection, audio=ramp(2400).tobytes(), text="a canary", status=None)
         await ear.first(RealtimeAudioOutput)
         connection.abort()
@@ -342,13 +343,14 @@ class TestConnection:
 
     async def test_cn9_half_a_sample_stays_behind(
         self,
+        make: Make,
         llm: Realtime,
-        ear: Ear,
         connection: loopback.Connection,
         provider: loopback.Provider,
         record: Recorder,
     ) -> None:
         """Half a sample from before the drop turns all that follows into noise."""
+        ear = make.listen(llm, answers=True)
         await say(connection, audio=b"\x01\x02\x03", status=None)
         await ear.first(RealtimeAudioOutput)
         connection.abort()

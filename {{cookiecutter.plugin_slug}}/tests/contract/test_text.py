@@ -175,7 +175,7 @@ class TestText:
         self, make: Make, provider: loopback.Provider
     ) -> None:
         """A prompt that cannot be sent is dropped without a word."""
-        llm = make(client=dial(provider, send_timeout_s=0.5))
+        llm = make(client=dial(provider, send_timeout_s=0.2))
         await llm.connect()
         (await provider.connection()).freeze()
         prompt = "canary" * {% if cookiecutter.transport == 'webrtc' %}10_000{% else %}1_000_000{% endif %}  # more than the sockets between hold

@@ -24,6 +24,12 @@ class Unreadable:
         raise RuntimeError("no canary here")
 
 
+class Unspeakable(Unreadable, Exception):
+    """Nobody can print it, and it went wrong."""
+
+    __str__ = Unreadable.__repr__
+
+
 def _endless() -> list[object]:
     endless: list[object] = ["canary"]
     endless.append(endless)
@@ -86,6 +92,7 @@ class Weather:
         llm.register_function("weather", "The weather in a city")(self.weather)
         llm.register_function("slowly", "Takes its time")(self.slowly)
         llm.register_function("breaks", "Always fails")(self.breaks)
+        llm.register_function("breaks_badly", "Fails without words")(self.breaks_badly)
         llm.register_function("gives_up", "Is cancelled from within")(self.gives_up)
 
     async def weather(self, city: str, days: int = 1) -> object:
@@ -104,6 +111,9 @@ class Weather:
 
     async def breaks(self) -> str:
         raise LookupError("the canary flew away")
+
+    async def breaks_badly(self) -> str:
+        raise Unspeakable
 
     async def gives_up(self) -> str:
         raise asyncio.CancelledError
@@ -287,10 +297,11 @@ class TestTools:
         self, tools: Weather, connection: loopback.Connection, record: Recorder, arguments: str
     ) -> None:
         """A tool runs with half an order, or the model waits for it for ever."""
-        await _calls(connection, "weather", arguments)
+        tools.goes_on.set()
+        await _calls(connection, "slowly", arguments)  # would do without arguments, too
         output = await _answered(connection, record)
         assert _says_error(output), output
-        assert not tools.calls
+        assert not tools.begun.items
 
     @pytest.mark.parametrize("arguments", ["{}", '{"city": "Oslo", "colour": "canary"}'])
     async def test_tl2_arguments_that_do_not_fit(
@@ -399,6 +410,13 @@ class TestTools:
         assert "the canary flew away" in output, "the model is not told why"
         end = await record.first(ToolEndEvent)
         assert not end.success
+
+    async def test_tl4_a_tool_that_fails_without_words(
+        self, tools: Weather, connection: loopback.Connection, record: Recorder
+    ) -> None:
+        """A tool fails with an error that cannot be printed, and the model waits for ever."""
+        await _calls(connection, "breaks_badly")
+        assert _says_error(await _answered(connection, record))
 
     async def test_tl4_a_tool_that_hangs(
         self, make: Make, provider: loopback.Provider, tools: Weather

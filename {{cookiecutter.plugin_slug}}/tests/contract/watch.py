@@ -9,8 +9,10 @@ import ctypes
 import gc
 import inspect
 import logging
+import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -26,6 +28,8 @@ GAP_S = 0.25
 FROZEN_S = 1.5
 TEST_LIMIT_S = {% if cookiecutter.transport == 'webrtc' %}30.0{% else %}20.0{% endif %}
 LEFTOVER_S = 1.0
+DESCRIPTORS = "/proc/self/fd"
+LISTED = Path(DESCRIPTORS).exists()
 MAX_LOG_RECORDS = 100
 CANARY = "canary"
 """In every text, instruction and tool value a test uses: it may show up nowhere else."""
@@ -96,10 +100,10 @@ class Pulse(threading.Thread):
 
 
 class LogWatch(logging.Handler):
-    """Hears every logger, the transport's at DEBUG too."""
+    """Hears every logger, from a level on."""
 
-    def __init__(self, package: str, key: str) -> None:
-        super().__init__(logging.DEBUG)
+    def __init__(self, package: str, key: str, level: int) -> None:
+        super().__init__(level)
         self.leaks: list[str] = []
         self.errors: list[str] = []
         self.loud: list[str] = []
@@ -131,18 +135,22 @@ class Watch:
         package: name of the plugin's package.
         key: the API key in use.
         test: the test's code, to end it where it takes too long.
+        level: what is logged from here on is read. At DEBUG a transport tells of every
+            frame, which takes longer than all the rest.
         allowed: findings this scenario is about: "error logs", "violations",
             "open connections", "many logs", "loop gaps", "task exceptions".
     """
 
-    def __init__(self, package: str, key: str, test: CodeType, allowed: frozenset[str]) -> None:
+    def __init__(
+        self, package: str, key: str, test: CodeType, level: int, allowed: frozenset[str]
+    ) -> None:
         self.findings: list[tuple[str, str]] = []
         self.key = key
         self.allowed = allowed
         self._test = test
         self._loop = asyncio.get_running_loop()
         self.pulse = Pulse(self._loop)
-        self._logs = LogWatch(package, key)
+        self._logs = LogWatch(package, key, level)
         self._quieted: list[logging.Handler] = []
         self._root_level = logging.WARNING
         self._limit: asyncio.TimerHandle | None = None
@@ -154,7 +162,7 @@ class Watch:
         """Start to watch."""
         root = logging.getLogger()
         self._root_level = root.level
-        root.setLevel(logging.DEBUG)
+        root.setLevel(self._logs.level)
         self._quieted = [handler for handler in root.handlers if handler.level == logging.NOTSET]
         for handler in self._quieted:
             handler.setLevel(logging.INFO)  # a failure's report needs no frame of the transport
@@ -172,6 +180,7 @@ class Watch:
         await self._find_leftovers()
         self.pulse.end()
         gc.collect()  # tells of task exceptions nobody retrieved
+        gc.freeze()  # what is left is pytest's, and needs no second look
         await asyncio.sleep(0)
         self._loop.set_exception_handler(None)
         root = logging.getLogger()
@@ -303,15 +312,15 @@ def _words_of(error: BaseException) -> Iterator[str]:
 
 def _open_sockets() -> set[str]:
     """Names of what is open; where the system does not tell, the garbage collector does."""
-    descriptors = Path("/proc/self/fd")
-    if descriptors.exists():
-        return {name for name in map(_target, descriptors.iterdir()) if name.startswith("socket:")}
+    if LISTED:
+        return {name for name in map(_socket_name, os.scandir(DESCRIPTORS)) if name}
     sockets = [each for each in gc.get_objects() if type(each) is socket.socket]
     return {f"{id(each)} {each}" for each in sockets if each.fileno() != -1}
 
 
-def _target(descriptor: Path) -> str:
+def _socket_name(descriptor: "os.DirEntry[str]") -> str:
     try:
-        return str(descriptor.readlink())
+        status = descriptor.stat()
     except OSError:
         return ""  # closed meanwhile: the listing's own
+    return f"socket:[{status.st_ino}]" if stat.S_ISSOCK(status.st_mode) else ""

@@ -101,7 +101,7 @@ class AddMessage:
 
 @dataclass(frozen=True, slots=True)
 class AddToolResult:
-    """Answer a tool call with whatever the tool returned."""
+    """Answer a tool call with what the tool returned: text, or other data of JSON's."""
 
     call_id: str
     name: str

@@ -1,7 +1,8 @@
-"""Messages of any shape the house uses, and what becomes of them. Not edited for a provider."""
+"""Messages and tool results of any shape, and what becomes of them. Not edited for a provider."""
 
 from collections.abc import Iterable
 
+import msgspec
 from vision_agents.core.agents.conversation import Message
 
 from . import events
@@ -38,6 +39,23 @@ def as_commands(messages: Iterable[Message]) -> list[events.AddMessage]:
         for message in messages
         if message.content.strip()
     ]
+
+
+def plain(value: object) -> object:
+    """Whatever a tool returned as data that JSON has words for; what is none becomes text."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_shown))
+    except (TypeError, ValueError, RecursionError):
+        return _shown(value)
+
+
+def _shown(value: object) -> str:
+    """A value as Python shows it, without halves of surrogate pairs."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # noqa: BLE001 - a tool's own class may raise anything; the model is told
+        text = f"<{type(value).__name__} that cannot be shown>"
+    return text.encode(errors="replace").decode()
 
 
 def _role(role: object) -> events.Role:

@@ -912,17 +912,11 @@ def _encodable(text: str) -> str:
 
 
 def _tool_output(value: object) -> str:
-    """Whatever a tool returned as text the model can read, cut to a bound."""
-    if isinstance(value, str):
-        text = value
-    else:
-        try:
-            text = msgspec.json.encode(value, enc_hook=repr).decode()
-        except (TypeError, ValueError, RecursionError):
-            text = repr(value)
+    """What a tool returned as text the model can read, cut to a bound."""
+    text = value if isinstance(value, str) else _encode(value).decode()
     if len(text) > MAX_TOOL_OUTPUT:
         text = text[:MAX_TOOL_OUTPUT] + "…"
-    return _encodable(text)
+    return text
 {%- if cookiecutter.transport == 'webrtc' %}
 
 

@@ -36,7 +36,7 @@ from vision_agents.core.utils.video_forwarder import VideoForwarder
 from . import events
 from .client import Client, Session, build_client
 from .held_output import HeldOutput
-from .messages import as_commands, normalize
+from .messages import as_commands, normalize, plain
 from .turns import Reply, Response, Turns, ms_since, new_request_id
 {%- if cookiecutter.video == 'yes' %}
 from .video import Eyes
@@ -55,7 +55,7 @@ INPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{
 OUTPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{ cookiecutter.output_sample_rate }}{% endif %}
 """What the provider gives, Hz, unless it announces another rate."""
 
-TOOLS_GRACE_S = 1.0
+TOOLS_GRACE_S = 0.5
 """How long close() lets tools finish before it cancels them."""
 
 HEALTHY_SESSION_S = 30.0
@@ -776,9 +776,9 @@ class Realtime(realtime.Realtime):
             if current is None or current.cancelling():
                 raise
             failure = cancelled  # of something inside the tool: for the model it failed
-        if failure is None:
-            return output
-        return {"error": f"{type(failure).__name__}: {failure}"}
+        except Exception as error:  # noqa: BLE001 - the base class could not tell how it failed
+            failure = error
+        return plain(output if failure is None else {"error": failure})
 
     async def _continue(self) -> None:
         """Ask for the response that follows a tool, once nothing else is being said."""
