@@ -17,7 +17,9 @@ import msgspec
 from . import events
 from .events import Command, Event, MalformedFrame
 
-CAPABILITIES = ("audio", "text", "tools", "transcription", "turn_detection", "history")
+CAPABILITIES = (
+    "audio", "text", "tools", "transcription", "turn_detection", "history", "resumption"
+)  # fmt: skip
 """What the provider can do, told in the connected event."""
 
 CONTROL_MARKERS = ("<noise>",)
@@ -54,6 +56,10 @@ class Function(Strict):
     parameters: dict[str, object] = {}
 
 
+class Resumption(Strict):
+    handle: str | None = None
+
+
 class Setup(Strict):
     model: str
     modality: Literal["AUDIO", "TEXT"]
@@ -65,6 +71,7 @@ class Setup(Strict):
     calling: str = "AUTO"
     turn_detection: bool | dict[str, object] = True
     transcribes: bool = False
+    session_resumption: Resumption | None = None
     temperature: float | None = None
 
 
@@ -115,8 +122,9 @@ class ClientCodec:
         match command:
             case events.AppendAudio(data):
                 return [data]
-            case events.Configure(config, None):
-                return [_frame(setup=_setup(config))]
+            case events.Configure(config, None, resume):
+                resumption = {} if resume is None else {"handle": resume}
+                return [_frame(setup=_setup(config) | {"sessionResumption": resumption})]
             case events.CommitAudio():
                 return [_frame(realtimeInput={"ended": True})]
             case events.ClearAudio():
@@ -160,6 +168,10 @@ class ClientCodec:
             session_id = _text(_payload(message, "setupComplete"), "sessionId")
             self._session_id = session_id or self._session_id
             yield events.SessionAccepted()
+        if "sessionResumptionUpdate" in message:
+            update = _payload(message, "sessionResumptionUpdate")
+            resumable = update.get("resumable") is True
+            yield events.Resumable(_text(update, "newHandle") or None if resumable else None)
         if "error" in message:
             code = _text(_payload(message, "error"), "code") or "unknown"
             yield events.Fault(code, harmless=code in HARMLESS_CODES)
@@ -263,6 +275,7 @@ class ServerCodec:
         self.names: dict[str, str] = {}
         self._session_id = ""
         self._set_up = False
+        self._resumes = False  # the client asked to be told how
         self._requests: deque[str] = deque()
         self._asked = itertools.count(1)
         self._response_id: str | None = None
@@ -286,6 +299,11 @@ class ServerCodec:
                 return []
             case events.SessionAccepted():
                 return [_frame(setupComplete={"sessionId": self._session_id})]
+            case events.Resumable(handle) if self._resumes:
+                update: dict[str, object] = {"resumable": handle is not None}
+                if handle is not None:
+                    update["newHandle"] = handle
+                return [_frame(sessionResumptionUpdate=update)]
             case events.UserSpeechStarted():
                 return self._interrupt() if self._speaks or self._requests else []
             case events.Interrupted():
@@ -333,7 +351,10 @@ class ServerCodec:
             if self._set_up:
                 raise MalformedFrame("a session is set up once")
             self._set_up = True
-            yield events.Configure(_config(message.setup))
+            resumption = message.setup.session_resumption
+            self._resumes = resumption is not None
+            handle = resumption.handle if resumption is not None else None
+            yield events.Configure(_config(message.setup), resume=handle)
         if message.realtime_input is not None:
             if message.realtime_input.dropped:
                 yield events.ClearAudio()

@@ -12,7 +12,20 @@ from vision_agents.core.llm.realtime import (
 )
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
-from .kit import ALICE, Ear, Facts, Recorder, converse, fence, frames, ramp, say, speak, tone
+from .kit import (
+    ALICE,
+    Ear,
+    Facts,
+    Recorder,
+    converse,
+    fence,
+    frames,
+    hears,
+    ramp,
+    say,
+    speak,
+    tone,
+)
 from .making import Make, dial
 from .watch import Watch
 
@@ -383,6 +396,90 @@ class TestConnection:
         told = [(message.role, message.text) for message in again.received(events.AddMessage)]
         assert told == [("user", "Are you a canary?"), ("assistant", "I am a canary")]
 
+    async def test_cn9_a_lost_session_is_resumed(
+        self,
+        llm: Realtime,
+        ear: Ear,
+        connection: loopback.Connection,
+        provider: loopback.Provider,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The provider kept all that was said, and is told it again, or told nothing at all."""
+        facts.need("resumes", "transcription")
+        await connection.send(events.Resumable("handle_1"))
+        await hears(connection, "Before the canary.", "user_1")
+        await connection.send(events.Resumable("handle_2"))
+        await hears(connection, "After the canary.", "user_2")
+        await fence(connection, record)
+        assert _handle(connection) is None
+        connection.abort()
+        await record.up(2)
+        again = await provider.connection(2)
+        assert _handle(again) == "handle_2", "the newest handle is not the one that is used"
+        message = await again.wait_for(events.AddMessage)
+        assert (message.role, message.text) == ("user", "After the canary.")
+        await converse(llm, ear, again)
+        assert len(again.received(events.AddMessage)) == 1, "told again what the provider knows"
+
+    async def test_cn9_a_handle_is_used_once(
+        self,
+        llm: Realtime,
+        ear: Ear,
+        connection: loopback.Connection,
+        provider: loopback.Provider,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """What a handle restores may be what ended the session: it ends again, and again."""
+        facts.need("resumes", "transcription")
+        await hears(connection, "Are you a canary?")
+        await connection.send(events.Resumable("handle_1"))
+        await fence(connection, record)
+        connection.abort()
+        await record.up(2)
+        again = await provider.connection(2)
+        assert _handle(again) == "handle_1"
+        again.abort()
+        await record.up(3)
+        anew = await provider.connection(3)
+        assert _handle(anew) is None
+        message = await anew.wait_for(events.AddMessage)
+        assert (message.role, message.text) == ("user", "Are you a canary?")
+        await converse(llm, ear, anew)
+
+    @pytest.mark.parametrize("how", ["refused", "taken back", "closed"])
+    async def test_cn9_a_handle_that_is_no_good(
+        self,
+        llm: Realtime,
+        ear: Ear,
+        connection: loopback.Connection,
+        provider: loopback.Provider,
+        record: Recorder,
+        facts: Facts,
+        how: str,
+    ) -> None:
+        """A session that cannot be taken up again is asked for until the call is over."""
+        facts.need("resumes", "transcription")
+        await hears(connection, "Are you a canary?")
+        await connection.send(events.Resumable("handle_1"))
+        if how == "taken back":
+            await connection.send(events.Resumable(None))
+        await fence(connection, record)
+        provider.resumes = how != "refused"
+        if how == "closed":
+            await llm.close()
+            await llm.connect()
+        else:
+            connection.abort()
+        await record.up(2)
+        newest = provider.connections[-1]
+        assert _handle(newest) is None
+        await converse(llm, ear, newest)
+        told = [message.text for message in newest.received(events.AddMessage)]
+        assert told == ([] if how == "closed" else ["Are you a canary?"])
+        assert not record.errors
+
     async def test_cn9_an_unfinished_caller_is_told(
         self,
         llm: Realtime,
@@ -412,3 +509,8 @@ async def converse_one_way(ear: Ear, connection: loopback.Connection) -> None:
     ended = len(ear.dones())
     await say(connection, audio=ramp(480).tobytes())
     await ear.until(lambda: len(ear.dones()) == ended + 1, "Done of response_1")
+
+
+def _handle(connection: loopback.Connection) -> str | None:
+    """The handle by which a connection was to take up a lost session."""
+    return connection.received(events.Configure)[0].resume

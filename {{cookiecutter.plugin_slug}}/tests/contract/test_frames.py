@@ -47,6 +47,7 @@ COMMANDS: dict[str, events.Command] = {
     "Configure": events.Configure(CONFIG),
     "Configure-manual": events.Configure(BY_HAND),
     "Configure-change": events.Configure(CHANGED, previous=CONFIG),
+    "Configure-resume": events.Configure(CONFIG, resume="handle_1"),
     "AppendAudio": events.AppendAudio(bytes(960)),
 {%- if cookiecutter.video == 'yes' %}
     "AppendImage": events.AppendImage(b"a JPEG"),

@@ -291,7 +291,7 @@ class TestTools:
                 assert tools.calls, f"nothing was missing in {sent}"
 
     @pytest.mark.parametrize(
-        "arguments", ['{"city": "Os', '["Oslo"]', "null", '"Oslo"', "Oslo", "{}{}", "[" * 5000]
+        "arguments", ['{"city": "Os', '["Oslo"]', '"Oslo"', "Oslo", "{}{}", "[" * 5000]
     )
     async def test_tl2_malformed_arguments(
         self, tools: Weather, connection: loopback.Connection, record: Recorder, arguments: str

@@ -52,10 +52,16 @@ class SessionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Configure the session; with ``previous``, only what differs from it."""
+    """Configure the session.
+
+    Attributes:
+        previous: say only what differs from this.
+        resume: handle of a lost session to take up again.
+    """
 
     config: SessionConfig
     previous: SessionConfig | None = None
+    resume: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,13 @@ class SessionAccepted:
     """The provider took the configuration; ``output_rate`` (Hz) if it named one."""
 
     output_rate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """The session as it is now can be taken up again by ``handle``; by None it cannot."""
+
+    handle: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +367,7 @@ class Malformed:
 Event = (
     SessionOpened
     | SessionAccepted
+    | Resumable
     | UserSpeechStarted
     | UserSpeechStopped
     | AudioCommitted

@@ -158,6 +158,8 @@ class Realtime(realtime.Realtime):
         self._held = HeldOutput()
         self._replies: list[Reply] = []
         self._said: deque[Message] = deque(maxlen=HISTORY_MESSAGES)
+        self._handle: str | None = None
+        self._said_since_handle: deque[Message] = deque(maxlen=HISTORY_MESSAGES)
         self._untold: list[events.AddMessage] = []
         self._speaker: Participant | None = None
         self._resamplers: dict[str | None, FrameResampler] = {}
@@ -409,9 +411,11 @@ class Realtime(realtime.Realtime):
 
     async def _open(self) -> Session:
         config = self._config()
-        session = await self.client.connect(config)
+        session = await self.client.connect(config, self._handle)
+        self._handle = None  # of use once: what it restores may be what ended the session
+        told = as_commands(self._said_since_handle) if session.resumed else self._history()
         try:
-            await session.send(*self._history())
+            await session.send(*told)
         except BaseException:
             session.abort()
             raise
@@ -439,6 +443,8 @@ class Realtime(realtime.Realtime):
         self._output.clear()
         # The next call is another conversation, with other people.
         self._said.clear()
+        self._handle = None
+        self._said_since_handle.clear()
         self._untold.clear()
         self._conversation = None
         self._speaker = self._current_participant = None
@@ -520,6 +526,9 @@ class Realtime(realtime.Realtime):
         match event:
             case events.AudioDelta():
                 self._on_audio(session, event)
+            case events.Resumable(handle):
+                self._handle = handle
+                self._said_since_handle.clear()
             case events.TextDelta() | events.TextDone():
                 self._on_text(event)
             case events.UserSpeechStarted(item_id):
@@ -631,7 +640,7 @@ class Realtime(realtime.Realtime):
         turns.user_text.pop(event.item_id, None)
         turns.transcribed.append(event.item_id)
         if text:
-            self._said.append(Message(content=text, role="user"))
+            self._keep(Message(content=text, role="user"))
             emit = partial(self._emit_user_speech_transcription, text, mode="final")
             self._emit(emit, participant=participant)
         if not turns.hears_speech:
@@ -691,7 +700,7 @@ class Realtime(realtime.Realtime):
         if response.odd_byte:
             logger.debug("Response %s ended in the middle of a sample", response.id)
         if response.text.strip():
-            self._said.append(Message(content=response.text.strip(), role="assistant"))
+            self._keep(Message(content=response.text.strip(), role="assistant"))
             emit = partial(self._emit_agent_speech_transcription, response.text, mode="final")
             self._emit(emit, response)
         if response.first_audio_at is not None:
@@ -832,7 +841,7 @@ class Realtime(realtime.Realtime):
         if not response.done:
             self._turns.finish(response)
             if response.text.strip():
-                self._said.append(Message(content=response.text.strip(), role="assistant"))
+                self._keep(Message(content=response.text.strip(), role="assistant"))
                 if announce:
                     self._emit_agent_speech_transcription(response.text, mode="final")
             if response.first_audio_at is not None:
@@ -913,7 +922,7 @@ class Realtime(realtime.Realtime):
                         # The reader has not seen it yet: wait for the session after.
                         self._online.clear()
                     continue
-                self._said.extend(prompt)
+                self._keep(*prompt)
                 return
         except events.SessionError as error:
             self.on_llm_error(error=error)
@@ -988,6 +997,11 @@ class Realtime(realtime.Realtime):
         if self._session is not None and config != self._configured:
             previous, self._configured = self._configured, config
             await self._session.send(events.Configure(config, previous))
+
+    def _keep(self, *messages: Message) -> None:
+        """Remember what was said, for a session that has to be told."""
+        self._said.extend(messages)
+        self._said_since_handle.extend(messages)
 
     def _history(self) -> list[events.AddMessage]:
         """The conversation so far, for a provider that knows nothing of it."""
