@@ -46,6 +46,7 @@ def render(text: str, transport: str, video: str) -> str:
     """A template as a plugin with these answers has it."""
     answers = {
         "plugin_slug": "acme",
+        "__env_prefix": "ACME",
         "native_method": "create_response",
         "transport": transport,
         "video": video,

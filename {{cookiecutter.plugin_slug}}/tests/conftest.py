@@ -1,5 +1,15 @@
 """Puts the contract suite's account to work. Fixtures of your own go below."""
 
-from .contract.accounting import pytest_addoption, pytest_configure, pytest_runtest_makereport
+from .contract.accounting import (
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_runtest_makereport,
+)
 
-__all__ = ["pytest_addoption", "pytest_configure", "pytest_runtest_makereport"]
+__all__ = [
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+]

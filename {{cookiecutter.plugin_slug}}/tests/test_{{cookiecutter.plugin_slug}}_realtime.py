@@ -31,7 +31,7 @@ class TestRealtime:
         """Connected to {{ cookiecutter.plugin_name }} itself."""
         if not os.environ.get(KEY):
             pytest.skip(f"set {KEY} to talk to the provider itself")
-        llm = Realtime()
+        llm = Realtime(base_url=os.environ.get("{{ cookiecutter.__env_prefix }}_BASE_URL"))
         await llm.connect()
         yield llm
         await llm.close()

@@ -21,6 +21,8 @@ PAGE = SUITE.with_name("contract.toml")
 CONTRACT_TEST = re.compile(r"test_([a-z]{2}\d)_")
 MESSAGE_TYPE = re.compile(r'"([a-z_]+(?:\.[a-z_]+)+)"')
 WIRES = ("reference", "compatible", "own")
+LIVE = "live: "
+"""How the reason begins for which a live test was skipped."""
 
 
 class Page:
@@ -111,8 +113,9 @@ class Outcome:
 
     @property
     def excused(self) -> bool:
-        """It was skipped for what the author's page or wire says the provider lacks."""
-        return not self.failed and self.skipped.startswith(("contract.toml: ", "wire.py: "))
+        """It was skipped for what the provider lacks, or because it needs the provider."""
+        excuses = ("contract.toml: ", "wire.py: ", LIVE)
+        return not self.failed and self.skipped.startswith(excuses)
 
 
 class Account:
@@ -283,6 +286,7 @@ def digest(text: str) -> str:
     """A file's fingerprint, whatever the answers were and however it is formatted."""
     text = re.sub(r"vision_agents\.plugins\.\w+|plugins import \w+", "PLUGIN", text)
     text = re.sub(r"llm\.\w+(?=\(\*args)", "NATIVE_METHOD", text)
+    text = re.sub(r"\w+(?=_API_KEY|_BASE_URL)", "PREFIX", text)
     return hashlib.sha256(re.sub(r"[\s(),]", "", text).encode()).hexdigest()[:16]
 
 
@@ -297,14 +301,19 @@ def _strings(value: object) -> list[str]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --contract."""
-    # Another plugin of the same repository may bring the same option.
+    """Add --contract and --live."""
+    # Another plugin of the same repository may bring the same options.
     with contextlib.suppress(ValueError):
         parser.addoption(
             "--contract",
             choices=["report", "strict"],
             default="report",
             help="strict: fail where a contract is to do, and not only count it",
+        )
+        parser.addoption(
+            "--live",
+            action="store_true",
+            help="run the tests marked integration alone: they talk to the provider itself",
         )
 
 
@@ -313,6 +322,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "allows(*findings): what a contract test breaks on purpose")
     if "workerinput" not in vars(config):  # one of xdist's workers has it
         config.pluginmanager.register(Account(config), f"contract account of {SUITE}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep live tests and all others apart."""
+    ours = [item for item in items if SUITE.parent in item.path.parents]
+    live = [item for item in ours if item.get_closest_marker("integration")]
+    if config.getoption("--live"):
+        others = [item for item in ours if item not in live]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+    elif "integration" not in config.option.markexpr:
+        for item in live:
+            item.add_marker(pytest.mark.skip(reason=f"{LIVE}--live is not given"))
 
 
 @pytest.hookimpl(wrapper=True)

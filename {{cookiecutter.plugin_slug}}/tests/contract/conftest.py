@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, event
 from . import watch
 from .accounting import Page, contract_of
 from .calling import Call
-from .kit import KEY, Ear, Facts, Recorder
+from .kit import API_KEY, KEY, Ear, Facts, Recorder
 from .making import Make
 from .meters import Meters
-from .watch import Watch
+from .watch import LIVE_LIMIT_S, TEST_LIMIT_S, Watch
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,9 +50,17 @@ async def under_watch(request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
     """Every scenario's checks; `@pytest.mark.allows` names those it breaks on purpose."""
     allowed = {name for mark in request.node.iter_markers("allows") for name in mark.args}
     test = request.function
+    live = request.node.get_closest_marker("integration") is not None
     # Where secrets are the matter the transport's own lines are read, too.
     level = logging.DEBUG if contract_of(test.__name__) == "OB1" else logging.INFO
-    watching = Watch(plugin.__name__, KEY, test.__code__, level, frozenset(allowed))
+    watching = Watch(
+        plugin.__name__,
+        os.environ.get(API_KEY, KEY) if live else KEY,
+        test.__code__,
+        LIVE_LIMIT_S if live else TEST_LIMIT_S,
+        level,
+        frozenset(allowed),
+    )
     watching.begin()
     yield watching
     await watching.end()

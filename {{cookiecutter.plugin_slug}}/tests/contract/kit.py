@@ -43,6 +43,10 @@ from .watch import Watch
 WAIT_S = 5.0
 """How long to wait for what has to come."""
 
+API_KEY = "{{ cookiecutter.__env_prefix }}_API_KEY"
+BASE_URL = "{{ cookiecutter.__env_prefix }}_BASE_URL"
+"""Variables of the environment: the author's key, and where the provider is if elsewhere."""
+
 KEY = "key-3f9a-never-to-be-shown"
 INSTRUCTIONS = "You are a canary in a test."
 ALICE = Participant(None, "alice", "participant-alice")
@@ -127,15 +131,17 @@ class Growing(Generic[ItemT]):
         """The items of a kind so far."""
         return [item for item in self.items if isinstance(item, kind)]
 
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
+    async def until(
+        self, condition: Callable[[], bool], what: str, within_s: float = WAIT_S
+    ) -> None:
         """Wait until something holds."""
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(within_s):
                 while not condition():
                     await self._grown.wait()
         except TimeoutError:
             came = ", ".join(_brief(item) for item in self.items[-20:]) or "nothing"
-            raise AssertionError(f"no {what} within {WAIT_S:g} s; came: {came}") from None
+            raise AssertionError(f"no {what} within {within_s:g} s; came: {came}") from None
 
     async def first(self, kind: type[KindT], count: int = 1) -> KindT:
         """Wait for the count-th item of a kind."""
@@ -153,12 +159,13 @@ class Ear(Growing[object]):
     """Reads `llm.output` as it comes, like the agent's flow.
 
     Args:
-        provider: says which response is which, where the wire carries no ids.
+        provider: says which response is which, where the wire carries no ids; None
+            for the real one.
         answers: answer `Done(interrupted=True)` with `interrupt()`, as the flow does.
     """
 
     def __init__(
-        self, llm: Realtime, provider: loopback.Provider, *, answers: bool = False
+        self, llm: Realtime, provider: loopback.Provider | None, *, answers: bool = False
     ) -> None:
         super().__init__()
         self._llm = llm
@@ -209,6 +216,8 @@ class Ear(Growing[object]):
                 await self._llm.interrupt()
 
     def _as_said(self, item: object) -> object:
+        if self._provider is None:
+            return item
         match item:
             case (
                 RealtimeAudioOutput(response_id=str(response_id))

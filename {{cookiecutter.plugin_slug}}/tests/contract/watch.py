@@ -27,6 +27,7 @@ TICK_S = 0.025
 GAP_S = 0.25
 FROZEN_S = 1.5
 TEST_LIMIT_S = {% if cookiecutter.transport == 'webrtc' %}30.0{% else %}20.0{% endif %}
+LIVE_LIMIT_S = 60.0
 LEFTOVER_S = 1.0
 DESCRIPTORS = "/proc/self/fd"
 LISTED = Path(DESCRIPTORS).exists()
@@ -135,6 +136,7 @@ class Watch:
         package: name of the plugin's package.
         key: the API key in use.
         test: the test's code, to end it where it takes too long.
+        limit_s: how long the test may take.
         level: what is logged from here on is read. At DEBUG a transport tells of every
             frame, which takes longer than all the rest.
         allowed: findings this scenario is about: "error logs", "violations",
@@ -142,12 +144,19 @@ class Watch:
     """
 
     def __init__(
-        self, package: str, key: str, test: CodeType, level: int, allowed: frozenset[str]
+        self,
+        package: str,
+        key: str,
+        test: CodeType,
+        limit_s: float,
+        level: int,
+        allowed: frozenset[str],
     ) -> None:
         self.findings: list[tuple[str, str]] = []
         self.key = key
         self.allowed = allowed
         self._test = test
+        self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
         self.pulse = Pulse(self._loop)
         self._logs = LogWatch(package, key, level)
@@ -170,7 +179,7 @@ class Watch:
         # The provider's end is no part of the plugin, and says as much again.
         logging.getLogger(loopback.__name__).setLevel(logging.INFO)
         self._loop.set_exception_handler(self._on_loop_exception)
-        self._limit = self._loop.call_later(TEST_LIMIT_S, self._took_too_long)
+        self._limit = self._loop.call_later(self._limit_s, self._took_too_long)
         self.pulse.begin()
 
     async def end(self) -> None:
@@ -267,11 +276,11 @@ class Watch:
         for task in asyncio.all_tasks(self._loop):
             at = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
             stacks.append(f"  {task.get_coro()} at {', '.join(at)}")
-        self.found("RB4", f"not done after {TEST_LIMIT_S:g} s:\n" + "\n".join(stacks))
+        self.found("RB4", f"not done after {self._limit_s:g} s:\n" + "\n".join(stacks))
         for task in asyncio.all_tasks(self._loop):
             coroutine = task.get_coro()
             if inspect.iscoroutine(coroutine) and coroutine.cr_code is self._test:
-                task.cancel(f"the test took longer than {TEST_LIMIT_S:g} s")
+                task.cancel(f"the test took longer than {self._limit_s:g} s")
 
 
 def install() -> None:
