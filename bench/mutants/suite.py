@@ -85,19 +85,28 @@ def copy(plugin: Path, folder: Path) -> Path:
     return folder
 
 
-def run(plugin: Path, select: str = "", *, limit_s: float) -> Report:
+def remove(plugin: Path) -> None:
+    """Remove a copy."""
+    shutil.rmtree(plugin)
+
+
+def run(
+    plugin: Path, select: str = "", *, limit_s: float, to_first_failure: bool = False
+) -> Report:
     """Run the suite.
 
     Args:
         plugin: its folder.
         select: which tests, as pytest's -k has it; all without.
         limit_s: kill the run after that; the test it was in has failed.
+        to_first_failure: stop there.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.jsonl")
         results.touch()
-        process = _processes.Process(target=_run, args=(plugin, select, results))
+        arguments = ["-k", select, *(["--exitfirst"] if to_first_failure else [])]
+        process = _processes.Process(target=_run, args=(plugin, arguments, results))
         process.start()
         process.join(limit_s)
         if process.is_alive() and process.pid is not None:
@@ -108,7 +117,7 @@ def run(plugin: Path, select: str = "", *, limit_s: float) -> Report:
     return report
 
 
-def _run(plugin: Path, select: str, results: Path) -> None:
+def _run(plugin: Path, arguments: list[str], results: Path) -> None:
     os.setsid()
     os.chdir(plugin)
     silence = os.open(os.devnull, os.O_RDWR)
@@ -117,7 +126,7 @@ def _run(plugin: Path, select: str, results: Path) -> None:
     os.environ["MUTANTS_RESULTS"] = str(results)
     os.environ["PYTHONPATH"] = str(plugin)  # for tests that start a Python
     sys.path[:0] = [str(plugin), str(Path(__file__).parent)]
-    pytest.main(["-p", "recorder", "-q", "--tb=short", "-k", select, "tests/contract"])
+    pytest.main(["-p", "recorder", "-q", "--tb=short", *arguments, "tests/contract"])
 
 
 def _read(results: Path) -> Report:

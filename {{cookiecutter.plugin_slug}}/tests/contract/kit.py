@@ -96,6 +96,7 @@ class Facts:
     usage: bool
     control_markers: list[str]
     server_tools: list[str]
+    turn_detection_settings: dict[str, object]
     response_options: dict[str, object]
     session_options: dict[str, object]
     announced_rate: int
@@ -463,6 +464,13 @@ async def stays_pending(task: asyncio.Task[None]) -> None:
     """Something that waits goes on waiting."""
     done, _ = await asyncio.wait([task], timeout=0.05)
     assert not done, f"did not wait: {task}"
+
+
+async def passes(seconds: float) -> None:
+    """Time passes; it is what a latency is made of."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
 
 
 def leaves(value: object) -> Iterator[object]:

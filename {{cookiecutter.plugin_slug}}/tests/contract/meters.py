@@ -10,6 +10,9 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
+Totals = Counter[tuple[str, str]]
+"""By the name of a metric and of the provider."""
+
 
 class Meters:
     """Reads the metrics of this process; there is one set of them."""
@@ -17,7 +20,7 @@ class Meters:
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
         metrics.set_meter_provider(MeterProvider([self._reader]))
-        self._before = Counter[tuple[str, str]]()
+        self._before = Totals(), Totals()
 
     def start(self) -> None:
         """Count from now."""
@@ -25,15 +28,22 @@ class Meters:
 
     def counted(self, name: str, provider: str) -> int:
         """The sum of a counter, or the count of a histogram, since the start."""
-        return self._totals()[name, provider] - self._before[name, provider]
+        return self._totals()[0][name, provider] - self._before[0][name, provider]
+
+    def mean(self, name: str, provider: str) -> float:
+        """What a histogram measured since the start, on average."""
+        _, measured = self._totals()
+        total = measured[name, provider] - self._before[1][name, provider]
+        return total / max(self.counted(name, provider), 1)
 
     def nameless(self) -> list[str]:
         """Metrics since the start that say no provider."""
-        since = self._totals() - self._before
+        since = self._totals()[0] - self._before[0]
         return [name for name, provider in since if not provider]
 
-    def _totals(self) -> Counter[tuple[str, str]]:
-        totals = Counter[tuple[str, str]]()
+    def _totals(self) -> tuple[Totals, Totals]:
+        """Sums of counters and counts of histograms; rounded sums of histograms."""
+        totals, measured = Totals(), Totals()
         data = self._reader.get_metrics_data()
         for resource in data.resource_metrics if data is not None else ():
             for scope in resource.scope_metrics:
@@ -43,6 +53,7 @@ class Meters:
                         match point:
                             case NumberDataPoint(value=value):
                                 totals[metric.name, provider] += int(value)
-                            case HistogramDataPoint(count=count):
+                            case HistogramDataPoint(count=count, sum=total):
                                 totals[metric.name, provider] += count
-        return totals
+                                measured[metric.name, provider] += round(total)
+        return totals, measured

@@ -122,7 +122,10 @@ class TestAudioIn:
     ) -> None:
         """The agent answers what was said before it came."""
         llm = make()
-        await speak(llm, _marked(0.2))
+        await speak(llm, _marked(0.1))
+        async with asyncio.timeout(1.0):
+            for pcm in _marked(0.1):
+                await llm.simple_audio_response(pcm, ALICE)
         await llm.connect()
         connection = await provider.connection()
         await speak(llm, _unmarked(0.2))
@@ -250,12 +253,13 @@ class TestAudioIn:
         assert level < -40, f"{level:.1f} dB: the resampler has no low-pass filter"
 
     async def test_ai6_two_speakers_do_not_mix(self, said: "Said", facts: Facts) -> None:
-        """Two people who talk at once are both noise to the agent."""
-        voices = {ALICE.id: 440.0, BOB.id: 1000.0}
-        heard: dict[str, list[Samples]] = {ALICE.id: [], BOB.id: []}
-        alice, bob = (frames(tone(hertz, 0.6, 48000), 48000) for hertz in voices.values())
+        """Two people who talk at once, or one on two devices, are noise to the agent."""
+        phone, laptop = (Participant(None, "alice", f"participant-{n}") for n in (1, 2))
+        voices = {phone.id: 440.0, laptop.id: 1000.0}
+        heard: dict[str, list[Samples]] = {phone.id: [], laptop.id: []}
+        low, high = (frames(tone(hertz, 0.6, 48000), 48000) for hertz in voices.values())
         for piece, participant in itertools.chain.from_iterable(
-            ((a, ALICE), (b, BOB)) for a, b in zip(alice, bob, strict=True)
+            ((a, phone), (b, laptop)) for a, b in zip(low, high, strict=True)
         ):
             heard[participant.id].append(await said.piece(piece, participant))
         for speaker, hertz in voices.items():
@@ -295,8 +299,8 @@ class TestAudioIn:
         llm = make(turn_detection=False)
         await llm.connect()
         connection = await provider.connection()
-        for count in (1, 2):
-            await speak(llm, frames(tone(440, 0.2, 48000), 48000))
+        for count, participant in enumerate((ALICE, BOB), start=1):
+            await speak(llm, frames(tone(440, 0.2, 48000), 48000), participant)
             await llm.commit_audio(respond=False)
             await connection.wait_for(events.CommitAudio, count)
         spoken = round(0.2 * facts.input_rate) * 2

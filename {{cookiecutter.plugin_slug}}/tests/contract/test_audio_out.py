@@ -135,8 +135,27 @@ class TestAudioOut:
         assert kinds.index(RealtimeAgentSpeechStarted) < kinds.index(RealtimeAudioOutput)
         last_audio = len(kinds) - 1 - kinds[::-1].index(RealtimeAudioOutput)
         assert last_audio < kinds.index(RealtimeAgentSpeechEnded)
-        ids = {item.response_id for item in ear.of(RealtimeAudioOutput)}
+        spoken = RealtimeAgentSpeechStarted | RealtimeAudioOutput | RealtimeAgentSpeechEnded
+        ids = {item.response_id for item in ear.items if isinstance(item, spoken)}
         assert ids == {"response_1"}
+
+    async def test_ao3_answers_side_by_side(
+        self, ear: Ear, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """An answer that begins before another has ended gets its sound, or its end."""
+        facts.need("ids")
+        spoken = ramp(480).tobytes()
+        await say(connection, "response_1", audio=spoken[:3], status=None)
+        await say(connection, "response_2", audio=spoken[:5], status=None)
+        await connection.send(
+            events.AudioDelta("response_1", spoken[3:], "item_response_1"),
+            events.ResponseDone("response_1"),
+            events.AudioDelta("response_2", spoken[5:], "item_response_2"),
+            events.ResponseDone("response_2"),
+        )
+        await ear.done("response_2")
+        assert [done.response_id for done in ear.dones()] == ["response_1", "response_2"]
+        assert ear.speech("response_1") == ear.speech("response_2") == spoken
 
     async def test_ao3_text_has_one_end(
         self, make: Make, provider: loopback.Provider, facts: Facts

@@ -4,9 +4,11 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 from vision_agents.core.llm.realtime import (
     RealtimeAudioOutput,
+    RealtimeUserSpeechEnded,
     RealtimeUserSpeechStarted,
     RealtimeUserTranscript,
 )
@@ -64,6 +66,19 @@ class TestConnection:
         assert not record.errors, "an end is no error"
         assert provider.handshakes == 1, "called back after a clean end"
 
+    async def test_cn1_an_end_in_mid_answer(
+        self, make: Make, llm: Realtime, connection: loopback.Connection, record: Recorder
+    ) -> None:
+        """The provider hangs up while it speaks, and the agent is said to speak for ever."""
+        ear = make.listen(llm, answers=True)
+        await say(connection, audio=ramp(2400).tobytes(), text="a canary", status=None)
+        await ear.first(RealtimeAudioOutput)
+        await connection.close(1000)
+        end = await ear.done("response_1")
+        assert end.interrupted
+        await record.down()
+        assert [event.clean for event in record.disconnected] == [True]
+
     async def test_cn1_an_expired_session_goes_on(
         self, llm: Realtime, ear: Ear, provider: loopback.Provider, record: Recorder, facts: Facts
     ) -> None:
@@ -81,6 +96,17 @@ class TestConnection:
         connection.abort()
         await record.up(2)
         assert [event.clean for event in record.disconnected] == [False]
+        assert not record.errors, "made good is no error"
+        await converse(llm, ear, await provider.connection(2))
+
+    async def test_cn3_an_error_says_that_it_expired(
+        self, llm: Realtime, ear: Ear, provider: loopback.Provider, record: Recorder, facts: Facts
+    ) -> None:
+        """A provider that says why it hangs up ends every long call, for it does so politely."""
+        connection = await provider.connection()
+        await connection.send(events.Fault(facts.expired_reason))
+        await connection.close(1000)
+        await record.up(2)
         await converse(llm, ear, await provider.connection(2))
 
     @pytest.mark.parametrize("code", TEMPORARY)
@@ -134,6 +160,9 @@ class TestConnection:
         assert len(record.errors) == 1
         assert not record.disconnected[-1].clean
         assert provider.handshakes == 1 + attempts, "attempts are counted across short sessions"
+        pauses = list(llm.client.reconnect_delays())
+        assert len(pauses) == attempts
+        assert max(pauses) == cap_s, f"pauses without a cap: {pauses}"
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert min(gaps[1:]) > 0.9 * delay_s, f"attempts without a pause: {gaps}"
         assert gaps[-1] > 0.9 * cap_s, f"pauses do not grow: {gaps}"
@@ -171,6 +200,7 @@ class TestConnection:
         assert len(record.errors) == 1
         assert provider.handshakes == 2
 
+    @pytest.mark.parametrize("status", [429, 503])
     async def test_cn4_a_busy_provider_is_tried_again(
         self,
         llm: Realtime,
@@ -178,9 +208,10 @@ class TestConnection:
         connection: loopback.Connection,
         provider: loopback.Provider,
         record: Recorder,
+        status: int,
     ) -> None:
         """A provider that is back after a moment has lost the call all the same."""
-        provider.refuse = 503
+        provider.refuse = status
         connection.abort()
         await provider.wait_handshakes(3)
         provider.refuse = None
@@ -254,6 +285,22 @@ class TestConnection:
         assert not second.audio(), "audio from the outage arrived after it"
         await converse(llm, ear, second)
         assert len(record.errors) <= 1
+
+    @pytest.mark.allows("open connections")
+    async def test_cn6_audio_nobody_reads_is_let_go(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """A provider that stops reading ends the microphone, or costs an error a frame."""
+        llm = make(client=dial(provider, send_timeout_s=0.05))
+        await llm.connect()
+        record = make.record(llm)
+        (await provider.connection()).freeze()
+        # More than the sockets between hold.
+        loud = np.tile(ramp(25_000), 200)
+        await speak(llm, frames(loud, facts.input_rate, ms=10_000))
+        await record.up(2)
+        assert not record.errors
+        await converse(llm, make.listen(llm), await provider.connection(2))
 
     @pytest.mark.usefixtures("microphone")
     async def test_cn7_many_drops_leave_one_session(
@@ -353,6 +400,7 @@ class TestConnection:
             await ear.first(RealtimeUserSpeechStarted, number)
             await ear.first(RealtimeUserTranscript, number)
             connection.abort()
+            await ear.first(RealtimeUserSpeechEnded, number)
 
     async def test_cn9_half_a_sample_stays_behind(
         self,

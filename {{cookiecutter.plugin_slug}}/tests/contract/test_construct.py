@@ -13,6 +13,7 @@ from .kit import KEY, converse
 from .making import Make, dial
 
 ELSEWHERE = [
+    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://notlocalhost/v1",
     "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://api.example.com/v1",
     "http://api.example.com/v1",
     "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://192.168.1.20:8080/v1",
@@ -45,6 +46,7 @@ class TestConstruct:
     ) -> None:
         """A client with settings of its own is replaced by another, without a word."""
         client = dial(provider, api_key="key-of-the-injected-client")
+        assert Realtime(client=client, api_key="another").client is client
         llm = make(client=client)
         assert llm.client is client
         assert provider.handshakes == 0, "dialled before connect()"
@@ -105,6 +107,8 @@ class TestConstruct:
             ("base_url", "ftp://api.example.com/v1"),
             ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://"),
             ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://api.example.com:port/v1"),
+            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://api.example.com/v1?model=a"),
+            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://[::1"),
             ("base_url", "not a url"),
         ],
     )

@@ -12,18 +12,24 @@ import pytest
 
 import pytest
 {%- endif %}
+from vision_agents.core.agents.conversation import InMemoryConversation, Message
+from vision_agents.core.llm.realtime import RealtimeUserSpeechStarted, RealtimeUserTranscript
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback{% if cookiecutter.transport == 'webrtc' %}, peer{% else %}
 from websockets.asyncio import server as websockets_server
 {%- endif %}
 
 from .kit import (
     ALICE,
+    BOB,
     Ear,
     Facts,
     Recorder,
     converse,
     fence,
     frames,
+    hears,
+    is_interrupted,
+    ramp,
     say,
     speak,
     stays_pending,
@@ -32,6 +38,7 @@ from .kit import (
 from .making import Make, dial
 
 BOUND_S = 0.15
+A_WORD = frames(tone(300, 0.02, 48000), 48000)
 
 Script = Callable[[loopback.Provider], Awaitable[None]]
 
@@ -60,14 +67,15 @@ async def _never_greets(provider: loopback.Provider) -> None:
     provider.greets = False
 
 
-REFUSALS = [
-    _busy,
-    _no_such_key,
-    _nobody_listens,
-    _rejects_the_session,
-    _never_accepts,
-    _never_greets,
-]
+REFUSALS: dict[Script, int | str | None] = {
+    _busy: 503,
+    _no_such_key: 401,
+    _nobody_listens: None,
+    _rejects_the_session: "invalid_value",
+    _never_accepts: None,
+    _never_greets: None,
+}
+"""How a provider may refuse, and the code that is told of it."""
 
 
 async def _ends(connection: loopback.Connection) -> None:
@@ -149,10 +157,11 @@ class TestLifecycle:
         await refuses(provider)
         llm = make(client=dial(provider, connect_timeout_s=BOUND_S))
         started = asyncio.get_running_loop().time()
-        with pytest.raises(events.SessionError):
+        with pytest.raises(events.SessionError) as raised:
             await llm.connect()
         took = asyncio.get_running_loop().time() - started
         assert took < BOUND_S + 1.0, f"connect() took {took:.1f} s, its bound is {BOUND_S} s"
+        assert raised.value.code == REFUSALS[refuses], "does not say why"
         assert not llm.connected
         record = make.record(llm)
         await record.settled()
@@ -207,6 +216,39 @@ class TestLifecycle:
         record = make.record(llm)
         await record.settled()
         assert (len(record.connected), len(record.disconnected)) == (2, 1)
+
+    async def test_lc3_a_new_call_begins_anew(
+        self,
+        make: Make,
+        provider: loopback.Provider,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The next call begins in the middle of the last: its words, its speaker, its turn."""
+        facts.need("history", "transcription")
+        await speak(llm, A_WORD, ALICE)
+        await connection.wait_audio(1)
+        await hears(connection, "Are you a canary?")
+        await say(connection, audio=ramp(24000).tobytes(), text="I am a canary", status=None)
+        await is_interrupted(connection, facts)
+        await fence(connection, record)
+        llm.set_conversation(InMemoryConversation("", [Message("I have a canary.", role="user")]))
+        await llm.close()
+        await llm.connect()
+        ear, second = make.listen(llm), await provider.connection(2)
+        await hears(second, "Nobody has said this, canary.", "user_3")
+        await fence(second, record)
+        assert not second.received(events.AddMessage), "the provider is told of another call"
+        assert not ear.user_said(), "said by somebody in another call"
+        await speak(llm, A_WORD, BOB)
+        await second.wait_audio(1)
+        await hears(second, "But this, canary.", "user_4")
+        said = await ear.first(RealtimeUserTranscript)
+        assert said.text == "But this, canary."
+        by = [each.participant for each in ear.of(RealtimeUserSpeechStarted)]
+        assert [*by, said.participant] == [BOB, BOB]
 
     async def test_lc4_closes_twice(self, llm: Realtime, record: Recorder) -> None:
         """Shutting down twice, as agents do, raises or announces two ends."""
@@ -382,14 +424,15 @@ class TestLifecycle:
         """One tool that hangs keeps the agent in the call for ever."""
         facts.need("tools")
         llm = make(tool_timeout_s=3600)
-        cancelled = asyncio.Event()
+        cancelled, goes_on = asyncio.Event(), asyncio.Event()
 
-        @llm.register_function(description="hangs")
+        @llm.register_function(description="hangs, and will not be told")
         async def hang() -> str:
             try:
-                await asyncio.sleep(3600)
-            finally:
+                await goes_on.wait()
+            except asyncio.CancelledError:
                 cancelled.set()
+                await goes_on.wait()
             return "never"
 
         await llm.connect()
@@ -400,6 +443,7 @@ class TestLifecycle:
         async with asyncio.timeout(3.0):
             await llm.close()
         assert cancelled.is_set(), "the tool goes on after close()"
+        goes_on.set()
 
     @pytest.mark.allows("open connections")
     async def test_lc8_closes_over_a_hung_provider(

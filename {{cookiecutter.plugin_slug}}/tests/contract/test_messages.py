@@ -130,7 +130,11 @@ class TestMessages:
             ("assistant", "I am."),
             ("user", "Then sing."),
             ("assistant", "La la canary"),
+            ("assistant", "As a canary I"),
         ]
+        await say(connection, "response_3", text="As a canary I", audio=bytes(96), status=None)
+        await is_interrupted(connection, facts)
+        await fence(connection, record)
         for number in (2, 3):
             connection.abort()
             connection = await provider.connection(number)
@@ -230,6 +234,22 @@ class TestMessages:
         await again.wait_for(events.AddMessage, 4)
         await fence(again, record)
         assert _told(again) == [("user", "Again, canary"), ("assistant", "La")] * 2
+
+    async def test_ms2_a_long_conversation(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """After an hour the agent knows how the call began, and not what it is about."""
+        facts.need("history")
+        llm = make()
+        lines = [Message(f"canary {number}", role="user") for number in range(1000)]
+        llm.set_conversation(InMemoryConversation("", lines))
+        await llm.connect()
+        connection = await provider.connection()
+        await connection.wait_for(events.AddMessage)
+        await fence(connection, make.record(llm))
+        told = [text for _, text in _told(connection)]
+        assert told == [f"canary {number}" for number in range(1000 - len(told), 1000)]
+        assert 20 <= len(told) < 1000, f"told {len(told)} messages"
 
     async def test_ms2_before_anything_else(
         self,

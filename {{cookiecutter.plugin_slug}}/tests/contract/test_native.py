@@ -12,7 +12,7 @@ from vision_agents.core.llm.llm import LLMResponseDelta, LLMResponseFinal
 from vision_agents.core.llm.realtime import RealtimeAudioOutputDone
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
-from .kit import INSTRUCTIONS, Ear, Facts, Recorder, fence, final, native, say, stops
+from .kit import INSTRUCTIONS, Ear, Facts, Recorder, fence, final, native, passes, say, stops
 from .making import Make
 from .meters import Meters
 
@@ -27,13 +27,6 @@ def _holds(whole: object, part: object) -> bool:
         case Mapping(), Mapping():
             return all(key in whole and _holds(whole[key], value) for key, value in part.items())
     return whole == part
-
-
-async def _passes(seconds: float) -> None:
-    """Time passes; it is what a latency is made of."""
-    over = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, over.set)
-    await over.wait()
 
 
 class Asked:
@@ -162,7 +155,7 @@ class TestNative:
         stream = native(llm, PROMPT)
         reading = asyncio.ensure_future(anext(stream))
         request = await connection.wait_for(events.CreateResponse)
-        await _passes(0.02)
+        await passes(0.02)
         await connection.send(
             events.ResponseStarted("response_1", request.request_id),
             events.TextDelta("response_1", "La", item_id="agent_1"),
@@ -177,7 +170,7 @@ class TestNative:
         second = await reading
         assert isinstance(second, LLMResponseDelta)
         assert second.time_to_first_token_ms is None
-        await _passes(0.02)
+        await passes(0.02)
         await connection.send(events.ResponseDone("response_1"))
         last = await final(stream)
         assert last.time_to_first_token_ms == first.time_to_first_token_ms
@@ -185,10 +178,11 @@ class TestNative:
         assert last.latency_ms >= first.time_to_first_token_ms + 20
         assert last.latency_ms <= (time.perf_counter() - began) * 1000
 
-    async def test_nt3_final(
-        self, llm: Realtime, connection: loopback.Connection, facts: Facts
-    ) -> None:
+    async def test_nt3_final(self, make: Make, provider: loopback.Provider, facts: Facts) -> None:
         """What an answer cost, and what it was in full, cannot be known."""
+        llm = make(model="model-2")
+        await llm.connect()
+        connection = await provider.connection()
         asking = asyncio.create_task(final(native(llm, PROMPT)))
         request = await connection.wait_for(events.CreateResponse)
         await connection.send(
@@ -200,7 +194,7 @@ class TestNative:
         )
         last = await asking
         assert last.text == "La la canary"
-        assert last.model == llm.model
+        assert last.model == "model-2"
         assert last.item_id is not None
         assert last.original is not None, "the provider's own account is missing"
         if facts.usage:
@@ -314,6 +308,8 @@ class TestNative:
         await conversation.send_message("assistant", "agent", "How nice.")
         llm.set_conversation(conversation)
         llm.set_conversation(conversation)
+        await connection.wait_for(events.AddMessage, 2)
+        llm.set_instructions("Be another canary.")
         asking = asyncio.create_task(final(native(llm, PROMPT)))
         request = await connection.wait_for(events.CreateResponse)
         assert connection.received(events.AddMessage) == [

@@ -273,6 +273,7 @@ class TestRobustness:
 {%- endif %}
             number += 1
         assert number > 1, "nothing was left out: are the provider's messages no JSON?"
+        assert {pcm.sample_rate for pcm in ear.chunks()} == {facts.output_rate}
         spoken = [said for said in ear.agent_said() if said.mode == "final"]
         assert len(spoken) == number
         if facts.transcription:

@@ -6,7 +6,12 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
-from vision_agents.core.llm.realtime import RealtimeAudioOutput
+from vision_agents.core.agents.conversation import InMemoryConversation, Message
+from vision_agents.core.llm.realtime import (
+    RealtimeAudioOutput,
+    RealtimeUserSpeechEnded,
+    RealtimeUserSpeechStarted,
+)
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from .kit import (
@@ -64,7 +69,7 @@ class TestSession:
             await record.up(number)
             config = connection.config
             assert config is not None
-            assert "model-2" in (connection.model, config.model)
+            assert (connection.model, config.model) == ("model-2", "model-2")
             assert config.voice == "voice-2"
             assert config.instructions == "Be a canary."
             assert (config.input_rate, config.output_rate) == (facts.input_rate, facts.output_rate)
@@ -82,7 +87,7 @@ class TestSession:
             turn_detection=not facts.manual_turns,
             transcription=False,
             modalities="text" if facts.text else "audio",
-            tool_choice="none",
+            tool_choice="get_weather",
         )
         _register_tools(llm)
         await llm.connect()
@@ -91,8 +96,20 @@ class TestSession:
         assert config.turn_detection == (not facts.manual_turns)
         assert not config.transcription
         assert config.modalities == ("text" if facts.text else "audio")
+        assert config.voice is None, "a voice nobody asked for"
         if facts.tools:
-            assert config.tool_choice == "none"
+            assert config.tool_choice == "get_weather"
+
+    async def test_se1_turn_detection_in_the_providers_words(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """Callers who speak slowly are cut off, whatever is set."""
+        facts.need("turn_detection_settings")
+        llm = make(turn_detection=copy.deepcopy(facts.turn_detection_settings))
+        await llm.connect()
+        config = (await provider.connection()).config
+        assert config is not None
+        assert _holds(config.turn_detection, facts.turn_detection_settings), config.turn_detection
 
     async def test_se1_the_first_frame_configures(
         self, llm: Realtime, connection: loopback.Connection
@@ -136,7 +153,9 @@ class TestSession:
         config = (await provider.connection()).config
         assert config is not None
         assert _holds(config.options, facts.session_options), f"not in {config.options}"
-        assert config.instructions == INSTRUCTIONS, "options replaced what they do not name"
+        kept = (config.instructions, config.transcription, config.input_rate)
+        given = (INSTRUCTIONS, facts.transcription, facts.input_rate)
+        assert kept == given, "options replaced what they do not name"
         assert options == facts.session_options, "the caller's options were edited"
 
     async def test_se4_everything_is_legal(
@@ -145,6 +164,9 @@ class TestSession:
         """A stricter provider, or tomorrow's, refuses the session in mid-call."""
         llm = make()
         _register_tools(llm)
+        roles: tuple[events.Role, ...] = ("system", "user", "assistant")
+        said = [Message(f"canary of the {role}", role=role) for role in roles]
+        llm.set_conversation(InMemoryConversation("", said))
         await llm.connect()
         ear, record = make.listen(llm, answers=True), make.record(llm)
         connection = await provider.connection()
@@ -164,6 +186,13 @@ class TestSession:
             if number == 3:
                 await llm.interrupt()
             await reply
+        if facts.tools:
+            await connection.send(
+                events.ResponseStarted("response_4"),
+                events.ToolCall("response_4", "call_1", "get_weather", '{"city": "Oslo"}'),
+                events.ResponseDone("response_4"),
+            )
+            await connection.wait_for(events.AddToolResult)
         await speak(llm, frames(tone(300, 0.1, 48000), 48000))
         await fence(connection, record)
         await llm.close()
@@ -251,6 +280,20 @@ class TestSession:
         update = await connection.wait_for(events.Configure, 3)
         assert update.config.turn_detection, "still switched off, or told what had not changed"
 
+    async def test_se5_every_setting_changes(
+        self, llm: Realtime, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """What is switched on or off in mid-call stays as it was."""
+        written: events.Modality = "text" if facts.text else "audio"
+        await llm.update_session(
+            tool_choice="none", modalities=written, options=facts.session_options
+        )
+        update = await connection.wait_for(events.Configure, 2)
+        assert update.config.modalities == written
+        assert _holds(update.config.options, facts.session_options)
+        if facts.tools:
+            assert update.config.tool_choice == "none"
+
     async def test_se5_a_commit_ends_the_turn(
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
@@ -274,6 +317,11 @@ class TestSession:
         await say(connection, audio=ramp(480).tobytes(), request_id=command.request_id)
         await ear.done("response_1")
         assert ear.speech() == ramp(480).tobytes()
+        turns = RealtimeUserSpeechStarted | RealtimeUserSpeechEnded
+        assert [item for item in ear.items if isinstance(item, turns)] == [
+            RealtimeUserSpeechStarted(ALICE),
+            RealtimeUserSpeechEnded(ALICE),
+        ]
         await llm.commit_audio(respond=False)
         await connection.wait_for(events.CommitAudio, 2)
         await llm.close()

@@ -323,11 +323,20 @@ class TestTools:
         output = await _answered(connection, record)
         assert part in output
         assert len(output) < 100_000, f"{len(output)} characters for the model to read"
+        if kind == "mapping":
+            told = connection.received(events.AddToolResult)[0].output
+            data = json.loads(told) if isinstance(told, str) else told
+            assert {"canary", 3} <= set(leaves(data)), f"not as the model reads data: {told}"
 
     async def test_tl3_the_conversation_goes_on(
-        self, tools: Weather, llm: Realtime, ear: Ear, connection: loopback.Connection, facts: Facts
+        self,
+        tools: Weather,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
     ) -> None:
-        """After a tool the agent says nothing."""
+        """After a tool the agent says nothing, or cannot stop."""
         await _calls(connection, "weather", FOR_OSLO)
         request = await connection.wait_for(events.CreateResponse)
         sound = speech(40, facts.output_rate)
@@ -341,6 +350,8 @@ class TestTools:
         await ear.done("response_2")
         assert ear.speech("response_2") == sound
         assert ear.agent_said()[-1].text == "Sunny, canary."
+        await fence(connection, record)
+        assert len(connection.received(events.CreateResponse)) == 1, "asked to go on once more"
         assert connection.config is not None
         assert {tool.name for tool in connection.config.tools} >= {"weather", "slowly"}
 
@@ -568,3 +579,24 @@ class TestTools:
         await asking
         assert not again.received(events.AddToolResult)
         assert len(again.received(events.CreateResponse)) == 1
+
+    async def test_tl6_the_same_id_in_another_session(
+        self,
+        tools: Weather,
+        provider: loopback.Provider,
+        connection: loopback.Connection,
+        record: Recorder,
+    ) -> None:
+        """After a reconnect a call is answered with the result of another."""
+        await _calls(connection, "slowly", '{"name": "cat"}')
+        await tools.begun.first(str)
+        connection.abort()
+        again = await provider.connection(2)
+        await record.up(2)
+        await _calls(again, "slowly", '{"name": "canary"}')
+        await tools.begun.first(str, 2)
+        tools.goes_on.set()
+        await again.wait_for(events.CreateResponse)
+        await fence(again, record)
+        results = [str(each.output) for each in again.received(events.AddToolResult)]
+        assert ["canary is ready" in result for result in results] == [True], results

@@ -57,14 +57,17 @@ class TestTranscripts:
     ) -> None:
         """The user's message stays unfinished where the provider's last word is empty."""
         facts.need("transcription")
-        await connection.send(
-            events.UserSpeechStarted("user_1"),
-            events.UserSpeechStopped("user_1"),
-            events.UserTranscript("my ", False, "user_1"),
-            events.UserTranscript("canary", False, "user_1"),
-            events.UserTranscript("", True, "user_1"),
-        )
-        await call.reads(("user", "my canary"))
+        lines: list[Line] = []
+        for whose in ("my ", "your "):
+            await connection.send(
+                events.UserSpeechStarted(),
+                events.UserSpeechStopped(),
+                events.UserTranscript(whose, False),
+                events.UserTranscript("canary", False),
+                events.UserTranscript("", True),
+            )
+            lines.append(("user", f"{whose}canary"))
+            await call.reads(*lines)
 
     async def test_tr1_agent_turn(self, call: Call, connection: loopback.Connection) -> None:
         """The agent's sentence is chopped up, repeats itself, or is never finished."""
@@ -102,6 +105,23 @@ class TestTranscripts:
             events.ResponseDone("response_1"),
         )
         await call.reads(("assistant", "Just pieces, canary."))
+
+    async def test_tr1_agent_turn_of_two_messages(
+        self, call: Call, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """Of an answer in parts only the last part is written down."""
+        facts.need("ids")
+        await connection.send(
+            events.ResponseStarted("response_1"),
+            events.TextDelta("response_1", "One canary.", item_id="agent_1"),
+            events.TextDone("response_1", "One canary.", item_id="agent_1"),
+            events.TextDelta("response_1", " Two", item_id="agent_2"),
+            events.TextDelta("response_1", " canaries.", item_id="agent_2"),
+            events.TextDelta("response_1", " Three.", item_id="agent_2", content_index=1),
+            events.TextDone("response_1", " Two canaries.", item_id="agent_2"),
+            events.ResponseDone("response_1"),
+        )
+        await call.reads(("assistant", "One canary. Two canaries. Three."))
 
     async def test_tr1_agent_turn_is_corrected(
         self, call: Call, connection: loopback.Connection
@@ -288,6 +308,7 @@ class TestTranscripts:
         await fence(connection, record)
         await speak(llm, A_WORD, BOB)
         await connection.send(
+            events.AudioCommitted("user_1"),
             events.UserSpeechStarted("user_2"),
             events.UserTranscript("I am ", False, "user_1"),
             events.UserSpeechStopped("user_2"),

@@ -116,8 +116,8 @@ class TestTurns:
         long: bytes,
     ) -> None:
         """An answer that was generated faster than it plays cannot be interrupted."""
-        await say(connection, audio=long, text="A canary")
-        await fence(connection, record)
+        await say(connection, audio=[long, speech(5, facts.output_rate)], text="A canary")
+        await _plays_out(connection, record, 10)  # of the whole the last piece's worth
         assert _unheard(llm), "no audio to interrupt"
         await is_interrupted(connection, facts)
         await fence(connection, record)
@@ -297,9 +297,10 @@ class TestTurns:
         ear: Ear,
         connection: loopback.Connection,
         record: Recorder,
+        facts: Facts,
         short: bytes,
     ) -> None:
-        """The app interrupts, and the agent goes on with the rest."""
+        """The app interrupts, and the agent goes on with the rest, at once or in a while."""
         await say(connection, audio=short, text="A canary", status=None)
         await ear.until(lambda: bool(ear.chunks()), "speech")
         await llm.interrupt()
@@ -314,6 +315,10 @@ class TestTurns:
         await say(connection, "response_2", audio=short)
         await ear.done("response_2")
         assert ear.speech("response_2") == short
+        if facts.ids:
+            await connection.send(events.AudioDelta("response_1", short, "item_response_1"))
+            await fence(connection, record)
+            assert ear.speech("response_1") == short
 
     async def test_tn2_late_words_for_the_caller(
         self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts
@@ -739,7 +744,10 @@ class TestTurns:
         await hears(connection, "A canary", "user_1")
         await fence(connection, record)
         await speak(llm, A_WORD, BOB)
-        await hears(connection, "A cat", "user_2")
+        await connection.send(events.UserSpeechStarted("user_2"))
+        await fence(connection, record)
+        await speak(llm, A_WORD, ALICE)
+        await connection.send(events.UserSpeechStopped("user_2"))
         await fence(connection, record)
         assert [item.participant for item in ear.of(RealtimeUserSpeechStarted)] == [ALICE, BOB]
         assert [item.participant for item in ear.of(RealtimeUserSpeechEnded)] == [ALICE, BOB]
@@ -832,13 +840,19 @@ class TestTurns:
         assert cut.audio_end_ms >= int(heard_ms)
 
     async def test_tn6_answers_that_play_one_after_another(
-        self, llm: Realtime, connection: loopback.Connection, facts: Facts, long: bytes
+        self,
+        llm: Realtime,
+        connection: loopback.Connection,
+        facts: Facts,
+        long: bytes,
+        record: Recorder,
     ) -> None:
         """The model believes the user has heard a second answer while the first one plays."""
         facts.need("truncation")
         began = time.perf_counter()
         await say(connection, audio=long)
         await say(connection, "response_2", audio=long, status=None)
+        await _plays_out(connection, record, 20)
         await is_interrupted(connection, facts)
         await connection.wait_for(events.TruncateItem, 2)
         played_ms = (time.perf_counter() - began) * 1000

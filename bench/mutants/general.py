@@ -1,0 +1,226 @@
+"""What does the contract suite miss of mistakes nobody thought of?
+
+uv run --group mutation python -m bench.mutants.general --sample 200 --seed 1 [--file client.py]
+
+mutmut's operators make the mistakes: an argument left out, a condition turned round, None for
+a value. Its own runner cannot serve here: it imports the core anew for each mutant, and wants
+the package apart from the namespace it lives in. So the mutants run as those of the list do.
+
+A survivor is killed by a better contract, or it is no mistake: then it stands in
+equivalent.toml, with the reason.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
+from mutmut.mutation.file_mutation import Mutation, MutationVisitor
+from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.pragma_handling import IgnoredCode
+
+from bench.mutants import suite
+
+FILES = (
+    "acme_realtime.py",
+    "client.py",
+    "wire.py",
+    "turns.py",
+    "held_output.py",
+    "messages.py",
+)
+"""What is mutated, in the package; events.py has no code to speak of, the rest is the test double."""
+
+DOUBLE = {"ServerCodec", "_config", "_object_in", "_part", "_client_decoder"}
+"""What of wire.py is the test double's, and so is every class the strict decoder reads."""
+
+STRICT = "Strict"
+"""The class in wire.py all those derive from."""
+
+LIMIT_S = 120.0
+"""How long one run of the suite may take: a mutant that hangs is killed, too."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file as a mutant has it, and the lines that make the difference."""
+
+    file: str
+    line: int
+    was: str
+    becomes: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is known by, wherever in its file it stands."""
+        return self.file, self.was, self.becomes
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake in a file."""
+
+    file: str
+    tree: cst.Module
+    line: int
+    mutation: Mutation
+
+    def change(self) -> Change:
+        """Make it."""
+        changed = self.tree.deep_replace(self.mutation.original_node, self.mutation.mutated_node)
+        assert isinstance(changed, cst.Module)
+        was, becomes = _difference(self.tree.code, changed.code)
+        return Change(self.file, self.line, was, becomes, changed.code)
+
+
+def main() -> int:
+    """Run; returns the exit code: 1 where something survived without a reason."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=200, help="how many mutants; 0 for all")
+    parser.add_argument("--seed", type=int, default=1, help="which of them")
+    parser.add_argument("--file", choices=FILES, help="only of this file")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    arguments = parser.parse_args()
+    reasons = _reasons()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plugin = suite.generate(folder)
+        files = FILES if arguments.file is None else (arguments.file,)
+        every = [each for file in files for each in mutants(plugin / suite.PACKAGE / file)]
+        chosen = every
+        if arguments.sample:
+            chosen = random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
+        plain = suite.run(plugin, limit_s=LIMIT_S)
+        print(f"{len(chosen)} of {len(every)} mutants; unmutated: {plain}", flush=True)
+        if plain.failures or plain.uncollected or not plain.tests:
+            return 2
+        started = time.perf_counter()
+
+        def examine(number: int) -> tuple[Change, str]:
+            change = chosen[number].change()
+            if change.key in reasons:
+                return change, "equivalent"
+            copy = suite.copy(plugin, folder / f"general_{number}")
+            (copy / suite.PACKAGE / change.file).write_text(change.text, encoding="utf-8")
+            report = suite.run(copy, limit_s=LIMIT_S, to_first_failure=True)
+            suite.remove(copy)
+            if report.uncollected or not report.tests:
+                return change, "no program"
+            return change, "killed" if report.failures else "survived"
+
+        counts: Counter[str] = Counter()
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for change, fate in pool.map(examine, range(len(chosen))):
+                counts[fate] += 1
+                if fate == "survived":
+                    print(f"survived: {change.file}:{change.line}", flush=True)
+                    print("  - " + change.was.replace("\n", "\n    "))
+                    print("  + " + change.becomes.replace("\n", "\n    "), flush=True)
+    figures = ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items()))
+    print(f"{figures}; {time.perf_counter() - started:.0f} s")
+    return 1 if counts["survived"] else 0
+
+
+def mutants(path: Path) -> list[Mutant]:
+    """Every mutant of a file.
+
+    Left out: the test double's half of wire.py, and words for people (in logs, docstrings
+    and errors), which a test would only repeat.
+    """
+    module = MetadataWrapper(cst.parse_module(path.read_text(encoding="utf-8")))
+    visitor = MutationVisitor(mutation_operators, IgnoredCode(set(), set(), set()))
+    tree = module.visit(visitor)
+    parents = module.resolve(ParentNodeProvider)
+    positions = module.resolve(PositionProvider)
+    double = _double(tree) if path.name == "wire.py" else set()
+    found: list[Mutant] = []
+    for mutation in visitor.mutations:
+        node = mutation.original_node
+        if not any(
+            each in double or _is_for_people(each) for each in (node, *_above(node, parents))
+        ):
+            found.append(Mutant(path.name, tree, positions[node].start.line, mutation))
+    return found
+
+
+def _reasons() -> dict[tuple[str, str, str], str]:
+    """Why a mutant is no mistake, by its key."""
+    page = tomllib.loads(Path(__file__).with_name("equivalent.toml").read_text(encoding="utf-8"))
+    return {
+        (entry["file"], entry["was"].strip("\n"), entry["becomes"].strip("\n")): group["why"]
+        for group in page["equivalent"]
+        for entry in group["mutants"]
+    }
+
+
+def _above(node: cst.CSTNode, parents: Mapping[cst.CSTNode, cst.CSTNode]) -> list[cst.CSTNode]:
+    found: list[cst.CSTNode] = []
+    parent = parents.get(node)
+    while parent is not None:
+        found.append(parent)
+        parent = parents.get(parent)
+    return found
+
+
+def _double(tree: cst.Module) -> set[cst.CSTNode]:
+    """The parts of wire.py that only the embedded provider uses."""
+    names, found = {STRICT, *DOUBLE}, set[cst.CSTNode]()
+    for statement in tree.body:
+        match statement:
+            case cst.ClassDef(name=name, bases=bases):
+                inherited = {base.value.value for base in bases if isinstance(base.value, cst.Name)}
+                if name.value in names or inherited & (names - DOUBLE):
+                    names.add(name.value)
+                    found.add(statement)
+            case cst.FunctionDef(name=name) if name.value in names:
+                found.add(statement)
+            case cst.SimpleStatementLine(body=[cst.Assign(targets=[target])]):
+                if isinstance(target.target, cst.Name) and target.target.value in names:
+                    found.add(statement)
+    return found
+
+
+def _is_for_people(node: cst.CSTNode) -> bool:
+    match node:
+        case cst.Call(func=cst.Attribute(value=cst.Name("logger"))):
+            return True
+        case cst.Call(func=cst.Name("log_task_exception")):
+            return True
+        case cst.Call(func=cst.Name(name)) if name.endswith(("Error", "MalformedFrame")):
+            return True
+        case cst.Call(func=cst.Attribute(attr=cst.Name(name))) if name.endswith("Error"):
+            return True
+        case cst.Assign(targets=[cst.AssignTarget(cst.Name("reason" | "logger"))]):
+            return True
+        case cst.SimpleStatementLine(body=[cst.Expr(cst.SimpleString())]):
+            return True
+    return False
+
+
+def _difference(old: str, new: str) -> tuple[str, str]:
+    """The lines that differ, without their indentation."""
+    before, after = old.splitlines(), new.splitlines()
+    start = sum(1 for _ in takewhile(_alike, zip(before, after, strict=False)))
+    rest = zip(reversed(before[start:]), reversed(after[start:]), strict=False)
+    end = sum(1 for _ in takewhile(_alike, rest))
+    gone, come = before[start : len(before) - end], after[start : len(after) - end]
+    return "\n".join(map(str.strip, gone)), "\n".join(map(str.strip, come))
+
+
+def _alike(lines: tuple[str, str]) -> bool:
+    return lines[0] == lines[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
