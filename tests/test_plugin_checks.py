@@ -1,21 +1,11 @@
-"""A generated plugin is clean and green from the start, whatever the answers."""
+"""A generated plugin is clean and green from the start, whatever the answers.
+
+Its own suite runs ruff and mypy, too.
+"""
 
 from pathlib import Path
 
-from filelock import FileLock
-
 from tests.generated import Generator, Plugin, run
-
-
-def test_is_formatted_and_has_no_lint(plugin: Plugin, python: Path) -> None:
-    run(python, "-m", "ruff", "format", "--check", "--no-cache", cwd=plugin.path)
-    run(python, "-m", "ruff", "check", "--no-cache", cwd=plugin.path)
-
-
-def test_types_hold(plugin: Plugin, python: Path, shared_folder: Path) -> None:
-    # One cache for all plugins: what they import is analysed once.
-    with FileLock(shared_folder / "mypy.lock"):
-        run(python, "-m", "mypy", "--cache-dir", shared_folder / "mypy_cache", cwd=plugin.path)
 
 
 def test_passes_its_own_suite(plugin: Plugin, python: Path) -> None:
