@@ -29,7 +29,23 @@ from tests.test_free_text import read_markdown
 from tests.test_refused_answers import BAD, state_of
 
 SETS = 2000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 40
-BATCH = 50  # plugins that one run of ruff looks at
+BATCH = 50  # plugins that one run of ruff and one of pytest look at
+COLLECT = """
+import os
+import sys
+
+import pytest
+import vision_agents.core.agents  # takes seconds, and stays for all of them
+
+for folder in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        sys.path.insert(0, folder)
+        os._exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(f"{folder} does not collect")
+"""
 
 MARKUP = """
 {{ }} {% %} {# #} {{7*7}} {{cookiecutter.plugin_slug}} {%raw%} ''' \""" \\ \\" \\n \\N{DASH} ${HOME} $(id) `id` %s {0}
@@ -103,17 +119,19 @@ ANSWERS = st.fixed_dictionaries({**USABLE, **CHOICES}) | st.fixed_dictionaries({
 
 @pytest.mark.timeout(3600)
 def test_a_plugin_that_says_exactly_the_answers_or_nothing(
-    generate: Generator, tmp_path: Path
+    generate: Generator, python: Path, tmp_path: Path
 ) -> None:
-    made: list[Path] = []
+    made: list[Plugin] = []
     count = {"made": 0, "refused": 0}
 
-    def lint() -> None:
+    def look() -> None:
         if made:
-            run(sys.executable, "-m", "ruff", "format", "--check", "--no-cache", cwd=tmp_path)
-            run(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=tmp_path)
-        for folder in made:
-            shutil.rmtree(folder)
+            run(python, "-m", "ruff", "format", "--check", "--no-cache", cwd=tmp_path)
+            run(python, "-m", "ruff", "check", "--no-cache", cwd=tmp_path)
+            if sys.platform != "win32":  # which cannot fork
+                run(python, "-c", COLLECT, *(plugin.path for plugin in made), cwd=tmp_path)
+        for plugin in made:
+            shutil.rmtree(plugin.path.parent)
         made.clear()
 
     @settings(
@@ -143,13 +161,13 @@ def test_a_plugin_that_says_exactly_the_answers_or_nothing(
             assert {path.name for path in folder.iterdir()} == {"neighbour", plugin.slug}
             assert plugin.path == (folder / answers["plugin_slug"]).resolve()
             assert_says(plugin, answers)
-            made.append(folder)
+            made.append(plugin)
             count["made"] += 1
             if len(made) == BATCH:
-                lint()
+                look()
 
     scaffold()
-    lint()
+    look()
     print(count)
     assert min(count.values()) > SETS // 10, count
 
@@ -181,6 +199,11 @@ def assert_says(plugin: Plugin, answers: Mapping[str, str]) -> None:
     title, description = files["README.md"].split("\n\n")[:2]
     assert read_markdown(title.removeprefix("# ")) == f"{answers['plugin_name']} for Vision Agents"
     assert read_markdown(description) == answers["description"]
+    assert f'| `model` | `"{answers["default_model"]}"` |' in files["README.md"]
+    assert f"`{slug.upper()}_API_KEY`" in files["README.md"]
+    assert f"\n{slug.upper()}_API_KEY=\n" in files["example/.env.example"]
+    live = parsed[".github/workflows/live.yml"]["jobs"]["live"]["steps"][-1]
+    assert live["env"] == {f"{slug.upper()}_API_KEY": f"${{{{ secrets.{slug.upper()}_API_KEY }}}}"}
     if answers["license"] != "Apache-2.0":
         assert f" {answers['author_name']}\n" in files["LICENSE"]
 

@@ -273,7 +273,12 @@ class Account:
 def catalogue() -> dict[str, tuple[str, str]]:
     """What a user loses by each contract, and where to look."""
     entries = tomllib.loads((SUITE / "catalogue.toml").read_text(encoding="utf-8"))
-    return {contract: (entry["loses"], entry["look"]) for contract, entry in entries.items()}
+    return {
+        contract: (entry["loses"], f"{entry['look']} (rule {entry['rule']})")
+        if "rule" in entry
+        else (entry["loses"], entry["look"])
+        for contract, entry in entries.items()
+    }
 
 
 def contract_of(test: str) -> str:

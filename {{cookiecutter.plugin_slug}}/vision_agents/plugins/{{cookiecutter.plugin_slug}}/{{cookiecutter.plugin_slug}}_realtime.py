@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
 )
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiortc
 import av
@@ -1033,7 +1033,7 @@ def _packed(frame: av.AudioFrame) -> bytes:
     return bytes(memoryview(frame.planes[0])[: frame.samples * 2])
 
 
-async def _stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _stop(tasks: Iterable[asyncio.Task[object]]) -> None:
     """Cancel tasks and wait for them, not longer than a moment."""
     running = [task for task in tasks if not task.done()]
     for task in running:
