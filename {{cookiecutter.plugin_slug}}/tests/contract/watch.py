@@ -21,10 +21,11 @@ from types import CodeType, FrameType
 
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import loopback
 
+from . import transit
+
 TICK_S = 0.025
 GAP_S = 0.25
 FROZEN_S = 1.5
-TEST_LIMIT_S = {% if cookiecutter.transport == 'webrtc' %}30.0{% else %}20.0{% endif %}
 LEFTOVER_S = 1.0
 MAX_LOG_RECORDS = 100
 CANARY = "canary"
@@ -162,7 +163,7 @@ class Watch:
         # The provider's end is no part of the plugin, and says as much again.
         logging.getLogger(loopback.__name__).setLevel(logging.INFO)
         self._loop.set_exception_handler(self._on_loop_exception)
-        self._limit = self._loop.call_later(TEST_LIMIT_S, self._took_too_long)
+        self._limit = self._loop.call_later(transit.TEST_LIMIT_S, self._took_too_long)
         self.pulse.begin()
 
     async def end(self) -> None:
@@ -258,11 +259,11 @@ class Watch:
         for task in asyncio.all_tasks(self._loop):
             at = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
             stacks.append(f"  {task.get_coro()} at {', '.join(at)}")
-        self.found("RB4", f"not done after {TEST_LIMIT_S:g} s:\n" + "\n".join(stacks))
+        self.found("RB4", f"not done after {transit.TEST_LIMIT_S:g} s:\n" + "\n".join(stacks))
         for task in asyncio.all_tasks(self._loop):
             coroutine = task.get_coro()
             if inspect.iscoroutine(coroutine) and coroutine.cr_code is self._test:
-                task.cancel(f"the test took longer than {TEST_LIMIT_S:g} s")
+                task.cancel(f"the test took longer than {transit.TEST_LIMIT_S:g} s")
 
 
 def install() -> None:
