@@ -30,6 +30,7 @@ def test_generates_these_files_and_no_others(plugin: Plugin) -> None:
     package = f"vision_agents/plugins/{plugin.slug}"
     if plugin.answers["transport"] == "webrtc":
         expected += [f"{package}/peer.py", "tests/frames/client/ClearOutput.json"]
+        expected += ["tests/contract/lossy.py", "tests/contract/test_call.py"]
     if plugin.answers["video"] == "yes":
         expected += [f"{package}/video.py", "tests/contract/test_seeing.py"]
         expected += ["tests/frames/client/AppendImage.json"]

@@ -22,6 +22,7 @@ PLUGIN = Path(__file__).parents[1] / "{{cookiecutter.plugin_slug}}"
 SUITE = PLUGIN / "tests" / "contract"
 WIRE = PLUGIN / "vision_agents" / "plugins" / "{{cookiecutter.plugin_slug}}" / "wire.py"
 TEST = re.compile(r"def (test_[a-z]{2}\d_\w+)\(")
+CONDITION = re.compile(r"\{% if .+? %\}")
 TRANSPORTS = ("websocket", "webrtc")
 VIDEO = ("no", "yes")
 HEADER = """\
@@ -59,25 +60,31 @@ def variants(text: str) -> list[str]:
     return [render(text, *answers) for answers in itertools.product(TRANSPORTS, VIDEO)]
 
 
+def files() -> dict[str, list[Path]]:
+    """The suite's files, by the name they have in a plugin; the manifest left out."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(SUITE.iterdir()):
+        name = max(variants(path.name))
+        if name.endswith((".py", ".toml")) and name != "manifest.toml":
+            found.setdefault(name, []).append(path)
+    return found
+
+
 def manifest() -> str:
     """The manifest, itself a template."""
     account = accounting()
     words = {account.words_of(each) for each in variants(WIRE.read_text(encoding="utf-8"))}
     lines = [HEADER, "[wire]", f"words = {json.dumps(sorted(words))}"]
-    for path in sorted(SUITE.iterdir(), key=lambda each: max(variants(each.name))):
-        if (
-            not path.name.removesuffix("{% endif %}").endswith((".py", ".toml"))
-            or path.name == "manifest.toml"
-        ):
-            continue
-        text = path.read_text(encoding="utf-8")
-        digests = sorted({account.digest(each) for each in variants(text)})
-        only_with_video = not render(path.name, "websocket", "no")
-        lines.append("{% if cookiecutter.video == 'yes' %}" if only_with_video else "")
-        lines += [f'[files."{max(variants(path.name))}"]', f"digests = {json.dumps(digests)}"]
-        if tests := TEST.findall(text):
+    for name, paths in sorted(files().items()):
+        texts = [path.read_text(encoding="utf-8") for path in paths]
+        digests = sorted({account.digest(each) for text in texts for each in variants(text)})
+        # A file of which there are several versions is in every plugin.
+        condition = CONDITION.match(paths[0].name) if len(paths) == 1 else None
+        lines.append(condition[0] if condition is not None else "")
+        lines += [f'[files."{name}"]', f"digests = {json.dumps(digests)}"]
+        if tests := [test for text in texts for test in TEST.findall(text)]:
             lines += ["tests = [", *(f'    "{test}",' for test in tests), "]"]
-        if only_with_video:
+        if condition is not None:
             lines.append("{%- endif %}")
     return "\n".join(lines) + "\n"
 

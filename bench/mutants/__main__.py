@@ -1,7 +1,7 @@
 """How many of the bugs that were really made does the contract suite catch?
 
 uv run -m bench.mutants [--only "H??,P1?"] [--jobs 2]    # each bug alone
-uv run -m bench.mutants --flake 20                       # no bug, under load
+uv run -m bench.mutants --flake 20 [--answers webrtc]    # no bug, under load
 """
 
 import argparse
@@ -67,11 +67,12 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="the whole suite for every mutant")
     parser.add_argument("--tell", action="store_true", help="what each failed test says")
     parser.add_argument("--fits", action="store_true", help="only see whether the patches fit")
+    parser.add_argument("--answers", default="default", help="of tests/answers, without .json")
     parser.add_argument("--flake", type=int, default=0, help="run the plain suite that often")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plugin = suite.generate(folder)
+        plugin = suite.generate(folder, arguments.answers)
         if arguments.flake:
             return _flake(plugin, arguments.flake)
         mutants, unbuilt = catalogue.load()
@@ -154,7 +155,7 @@ def _flake(plugin: Path, count: int) -> int:
     failed = 0
     with _busy():
         for number in range(1, count + 1):
-            report = suite.run(plugin, limit_s=2 * LIMIT_S)
+            report = suite.run(plugin, limit_s=4 * LIMIT_S)
             failed += bool(report.failures or report.uncollected or not report.tests)
             print(f"run {number}: {report}", flush=True)
             _tell(report)

@@ -1,4 +1,4 @@
-"""Generates the plugin with the default answers and runs its contract suite."""
+"""Generates the plugin and runs its contract suite."""
 
 import json
 import multiprocessing
@@ -67,11 +67,13 @@ class Report:
         )
 
 
-def generate(folder: Path) -> Path:
-    """Generate the plugin; returns its folder."""
+def generate(folder: Path, answers: str = "default") -> Path:
+    """Generate a plugin of that slug from an answer set; returns its folder."""
+    chosen = json.loads((ROOT / "tests" / "answers" / f"{answers}.json").read_text("utf-8"))
     plugin = cookiecutter(
         str(ROOT),
         no_input=True,
+        extra_context=chosen | {"plugin_name": SLUG.title()},
         output_dir=str(folder),
         default_config={"replay_dir": str(folder / "replays")},
     )
@@ -126,7 +128,7 @@ def _run(plugin: Path, arguments: list[str], results: Path) -> None:
     os.environ["MUTANTS_RESULTS"] = str(results)
     os.environ["PYTHONPATH"] = str(plugin)  # for tests that start a Python
     sys.path[:0] = [str(plugin), str(Path(__file__).parent)]
-    pytest.main(["-p", "recorder", "-q", "--tb=short", *arguments, "tests/contract"])
+    pytest.main(["-p", "recorder", "-n0", "-q", "--tb=short", *arguments, "tests/contract"])
 
 
 def _read(results: Path) -> Report:

@@ -11,13 +11,13 @@ from blockbuster import blockbuster_ctx
 from vision_agents.plugins import {{ cookiecutter.plugin_slug }} as plugin
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
-from . import watch
+from . import transit, watch
 from .accounting import Page, contract_of
 from .calling import Call
 from .kit import API_KEY, KEY, Ear, Facts, Recorder
 from .making import Make
 from .meters import Meters
-from .watch import LIVE_LIMIT_S, TEST_LIMIT_S, Watch
+from .watch import LIVE_LIMIT_S, Watch
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,7 +57,7 @@ async def under_watch(request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
         plugin.__name__,
         os.environ.get(API_KEY, KEY) if live else KEY,
         test.__code__,
-        LIVE_LIMIT_S if live else TEST_LIMIT_S,
+        LIVE_LIMIT_S if live else transit.TEST_LIMIT_S,
         level,
         frozenset(allowed),
     )

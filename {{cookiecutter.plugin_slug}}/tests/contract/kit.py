@@ -38,6 +38,7 @@ from vision_agents.core.llm.realtime import (
 )
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
+from . import transit
 from .watch import Watch
 
 WAIT_S = 5.0
@@ -54,19 +55,11 @@ BOB = Participant(None, "bob", "participant-bob")
 
 PEAK = 16000
 """Of the tones, of 32768."""
-{%- if cookiecutter.transport == 'webrtc' %}
-
-ARRIVAL_S = 0.25
-"""How long a voice takes to arrive, with something to spare."""
-
-LATE_S = 0.8
-"""How much more than what was said may be heard of it: the silence around it."""
-{%- endif %}
 
 FENCE = "contract_fence"
 """Code of the error frame that tells "everything before was handled"."""
 
-Samples = NDArray[np.int16]
+Samples = transit.Samples
 ItemT = TypeVar("ItemT")
 KindT = TypeVar("KindT")
 
@@ -196,11 +189,8 @@ class Ear(Growing[object]):
 
     def speech(self, response_id: str | None = None) -> bytes:
         """The speech heard so far, as packed samples."""
-{%- if cookiecutter.transport == 'webrtc' %}
-        return b"".join(self._as_spoken(response_id))
-{%- else %}
-        return b"".join(pcm.samples.tobytes() for pcm in self.chunks(response_id))
-{%- endif %}
+        assert self._provider is not None  # only it knows which is which
+        return transit.speech(self.items, self._provider, response_id)
 
     def user_said(self) -> list[RealtimeUserTranscript]:
         """Transcripts of the user so far."""
@@ -228,33 +218,6 @@ class Ear(Growing[object]):
             ):
                 return replace(item, response_id=self._provider.named(response_id))
         return item
-{%- if cookiecutter.transport == 'webrtc' %}
-
-    def _as_spoken(self, response_id: str | None) -> Iterator[bytes]:
-        """Each answer as it was spoken, if it was heard for as long: the codec is lossy."""
-        heard: list[tuple[str | None, list[PcmData]]] = []
-        ended = True
-        for item in self.items:
-            match item:
-                case RealtimeAudioOutput(data=pcm):
-                    if ended or heard[-1][0] != item.response_id:
-                        heard.append((item.response_id, []))
-                    heard[-1][1].append(pcm)
-                    ended = False
-                case RealtimeAudioOutputDone():
-                    ended = True
-        left = list(self._provider.spoken)
-        for each, pieces in heard:
-            data = b"".join(pcm.samples.tobytes() for pcm in pieces)
-            seconds = sum(pcm.duration for pcm in pieces)
-            said = next((one for one in left if one.response_id == each), None)
-            if said is not None:
-                left.remove(said)
-                if -0.04 < seconds - said.seconds < LATE_S:
-                    data = said.whole
-            if response_id in (None, each):
-                yield data
-{%- endif %}
 
 
 Recorded = (
@@ -364,9 +327,7 @@ async def fence(connection: loopback.Connection, record: Recorder) -> None:
     Lets a test say "nothing came" without waiting for nothing.
     """
     record.fences += 1
-{%- if cookiecutter.transport == 'webrtc' %}
-    await connection.spoken()  # a voice is slower than words
-{%- endif %}
+    await transit.spoken(connection)
     await connection.send(events.Fault(f"{FENCE}_{record.fences}"))
     fences = record.fences
     await record.until(lambda: record.fences_seen >= fences, "LLMErrorEvent for an error frame")
@@ -526,17 +487,12 @@ def frames(samples: NDArray[np.generic], rate: int, *, ms: float = 20) -> list[P
 
 async def speak(llm: Realtime, pieces: Iterable[PcmData], participant: Participant = ALICE) -> None:
     """Let a participant be heard, as the call does it."""
-{%- if cookiecutter.transport == 'webrtc' %}
-    seconds = ARRIVAL_S
+    seconds = 0.0
     for pcm in pieces:
         await llm.process_audio(pcm, participant)
         seconds += pcm.duration
     if llm.connected:
-        await asyncio.sleep(seconds)  # a track takes its time
-{%- else %}
-    for pcm in pieces:
-        await llm.process_audio(pcm, participant)
-{%- endif %}
+        await transit.takes(seconds)
 
 
 def samples_of(data: bytes) -> Samples:
@@ -552,14 +508,6 @@ def sinad_db(samples: Samples, hertz: float, rate: int) -> float:
     fitted = basis @ np.linalg.lstsq(basis, signal, rcond=None)[0]
     rest = signal - fitted
     return float(10 * np.log10(np.sum(fitted**2) / max(np.sum(rest**2), 1e-9)))
-{%- if cookiecutter.transport == 'webrtc' %}
-
-
-def voiced(samples: Samples) -> Samples:
-    """A sound without the silence around it."""
-    loud = np.flatnonzero(np.abs(samples.astype(int)) > 100)
-    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
-{%- endif %}
 
 
 def level_db(samples: Samples, *, peak: int = PEAK) -> float:

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Client, Realtime, loopback
 
+from . import transit
 from .kit import KEY, converse
 from .making import Make, dial
 
 ELSEWHERE = [
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://notlocalhost/v1",
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://api.example.com/v1",
+    f"{transit.CLEAR}://notlocalhost/v1",
+    f"{transit.CLEAR}://api.example.com/v1",
     "http://api.example.com/v1",
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://192.168.1.20:8080/v1",
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://localhost.example.com/v1",
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://127.0.0.1.example.com/v1",
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://127.0.0.1@example.com/v1",
-    "{% if cookiecutter.transport == 'webrtc' %}http{% else %}ws{% endif %}://localhost@example.com/v1",
+    f"{transit.CLEAR}://192.168.1.20:8080/v1",
+    f"{transit.CLEAR}://localhost.example.com/v1",
+    f"{transit.CLEAR}://127.0.0.1.example.com/v1",
+    f"{transit.CLEAR}://127.0.0.1@example.com/v1",
+    f"{transit.CLEAR}://localhost@example.com/v1",
 ]
 
 
@@ -105,10 +106,10 @@ class TestConstruct:
             ("base_url", ""),
             ("base_url", "api.example.com/v1"),
             ("base_url", "ftp://api.example.com/v1"),
-            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://"),
-            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://api.example.com:port/v1"),
-            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://api.example.com/v1?model=a"),
-            ("base_url", "{% if cookiecutter.transport == 'webrtc' %}https{% else %}wss{% endif %}://[::1"),
+            ("base_url", f"{transit.SECURE}://"),
+            ("base_url", f"{transit.SECURE}://api.example.com:port/v1"),
+            ("base_url", f"{transit.SECURE}://api.example.com/v1?model=a"),
+            ("base_url", f"{transit.SECURE}://[::1"),
             ("base_url", "not a url"),
         ],
     )

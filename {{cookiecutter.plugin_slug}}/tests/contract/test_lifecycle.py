@@ -3,21 +3,13 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-{%- if cookiecutter.transport == 'webrtc' %}
-
-import aioice
-import aiortc
-import pytest
-{%- else %}
 
 import pytest
-{%- endif %}
 from vision_agents.core.agents.conversation import InMemoryConversation, Message
 from vision_agents.core.llm.realtime import RealtimeUserSpeechStarted, RealtimeUserTranscript
-from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback{% if cookiecutter.transport == 'webrtc' %}, peer{% else %}
-from websockets.asyncio import server as websockets_server
-{%- endif %}
+from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
+from . import transit
 from .kit import (
     ALICE,
     BOB,
@@ -104,19 +96,12 @@ ENDS = [_ends, _throws_out, _breaks, _breaks_down, _says_nonsense]
 
 def _tasks_but_the_providers() -> set[asyncio.Task[object]]:
     """The embedded provider shares the loop: its tasks are no business of close()."""
-{%- if cookiecutter.transport == 'webrtc' %}
-    # Both ends are peers; what the plugin's leaves behind is seen after the test.
-    libraries = (each.__path__[0] for each in (aioice, aiortc))
-    theirs = (loopback.__file__, peer.__file__, *libraries)
-{%- else %}
-    theirs = (loopback.__file__, websockets_server.__file__)
-{%- endif %}
     found = set[asyncio.Task[object]]()
     for task in asyncio.all_tasks():
         coroutine = task.get_coro()
         if not inspect.iscoroutine(coroutine):
             continue
-        if not coroutine.cr_code.co_filename.startswith(theirs):
+        if not coroutine.cr_code.co_filename.startswith(transit.PROVIDERS_CODE):
             found.add(task)
     return found
 

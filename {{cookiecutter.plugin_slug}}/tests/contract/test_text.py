@@ -10,6 +10,7 @@ from vision_agents.core.llm.llm import LLMResponseDelta, LLMResponseFinal
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 from vision_agents.testing import TestSession
 
+from . import transit
 from .calling import AGENT, Call
 from .kit import Ear, Facts, Recorder, fence, final, is_interrupted, leaves, native, say, stops
 from .making import Make, dial
@@ -178,7 +179,7 @@ class TestText:
         llm = make(client=dial(provider, send_timeout_s=0.2))
         await llm.connect()
         (await provider.connection()).freeze()
-        prompt = "canary" * {% if cookiecutter.transport == 'webrtc' %}10_000{% else %}1_000_000{% endif %}  # more than the sockets between hold
+        prompt = "canary" * (transit.FULL // 6)
         asking = asyncio.create_task(final(llm.simple_response(prompt)))
         again = await provider.connection(2)
         request = await again.wait_for(events.CreateResponse)

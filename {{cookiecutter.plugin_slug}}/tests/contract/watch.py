@@ -26,7 +26,6 @@ from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import loopback
 TICK_S = 0.025
 GAP_S = 0.25
 FROZEN_S = 1.5
-TEST_LIMIT_S = {% if cookiecutter.transport == 'webrtc' %}30.0{% else %}20.0{% endif %}
 LIVE_LIMIT_S = 60.0
 LEFTOVER_S = 1.0
 DESCRIPTORS = "/proc/self/fd"
