@@ -395,10 +395,10 @@ class TestLifecycle:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await llm.close()
         assert not llm.connected
         async with asyncio.timeout(1.0):
             await connection.closed.wait()
+        await llm.close()
 
     @pytest.mark.parametrize("ends", ENDS, ids=_name)
     async def test_lc7_closes_whatever_ended_the_session(
