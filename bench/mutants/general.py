@@ -135,8 +135,9 @@ def main() -> int:
 def mutants(path: Path) -> list[Mutant]:
     """Every mutant of a file.
 
-    Left out: the test double's half of wire.py, and words for people (in logs, docstrings
-    and errors), which a test would only repeat.
+    Left out: the test double's half of wire.py; and what a test could only repeat, which is
+    constants in capitals, numbers that are defaults, and words for people in logs,
+    docstrings and errors.
     """
     module = MetadataWrapper(cst.parse_module(path.read_text(encoding="utf-8")))
     visitor = MutationVisitor(mutation_operators, IgnoredCode(set(), set(), set()))
@@ -147,9 +148,9 @@ def mutants(path: Path) -> list[Mutant]:
     found: list[Mutant] = []
     for mutation in visitor.mutations:
         node = mutation.original_node
-        if not any(
-            each in double or _is_for_people(each) for each in (node, *_above(node, parents))
-        ):
+        around = [node, *_above(node, parents)]
+        left_out = any(each in double or _is_for_people(each) for each in around)
+        if not left_out and not _is_a_choice(around):
             found.append(Mutant(path.name, tree, positions[node].start.line, mutation))
     return found
 
@@ -189,6 +190,18 @@ def _double(tree: cst.Module) -> set[cst.CSTNode]:
                 if isinstance(target.target, cst.Name) and target.target.value in names:
                     found.add(statement)
     return found
+
+
+def _is_a_choice(around: list[cst.CSTNode]) -> bool:
+    """A constant of the module, or a number that is a default: its author's to set."""
+    node, parent, statement = around[0], around[1], around[-2]
+    if isinstance(node, cst.BaseNumber) and isinstance(parent, cst.Param):
+        return True
+    match statement:
+        case cst.SimpleStatementLine(body=[cst.Assign(targets=[target])]):
+            name = target.target
+            return isinstance(name, cst.Name) and name.value[0] != "_" and name.value.isupper()
+    return False
 
 
 def _is_for_people(node: cst.CSTNode) -> bool:

@@ -298,8 +298,12 @@ class Recorder(Growing[Recorded]):
         # The tool events are the base class's, with arguments and result by design.
         if not isinstance(event, ToolStartEvent | ToolEndEvent):
             self._watch.secrets(type(event).__name__, repr(event))
+        if isinstance(event, RealtimeDisconnectedEvent) and not event.reason:
+            self._watch.found("CN2", "a disconnected event that does not say why")
         if isinstance(event, LLMErrorEvent):
             self.fences_seen += _is_fence(event)
+            if event.error is None:
+                self._watch.found("RB3", f"an error event without the error: {event}")
             error: BaseException | None = event.error
             while error is not None:
                 self._watch.secrets("an error", f"{error} {error!r}")

@@ -10,6 +10,7 @@ from vision_agents.core.llm.realtime import (
     RealtimeAgentSpeechEnded,
     RealtimeAgentSpeechStarted,
     RealtimeAudioOutput,
+    RealtimeAudioOutputDone,
 )
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
@@ -126,7 +127,8 @@ class TestAudioOut:
         assert kinds.count(RealtimeAgentSpeechEnded) == 1
         assert kinds.index(RealtimeAgentSpeechStarted) < kinds.index(RealtimeAudioOutput)
         last_audio = len(kinds) - 1 - kinds[::-1].index(RealtimeAudioOutput)
-        assert last_audio < kinds.index(RealtimeAgentSpeechEnded)
+        ended = kinds.index(RealtimeAgentSpeechEnded)
+        assert last_audio < ended < kinds.index(RealtimeAudioOutputDone)
         spoken = RealtimeAgentSpeechStarted | RealtimeAudioOutput | RealtimeAgentSpeechEnded
         ids = {item.response_id for item in ear.items if isinstance(item, spoken)}
         assert ids == {"response_1"}

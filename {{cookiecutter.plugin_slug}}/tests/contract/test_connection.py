@@ -23,6 +23,7 @@ from .kit import (
     fence,
     frames,
     hears,
+    passes,
     ramp,
     say,
     speak,
@@ -240,6 +241,22 @@ class TestConnection:
         await provider.listen()
         await llm.connect()
         await converse(llm, ear, await provider.connection(2))
+
+    async def test_cn5_a_network_that_comes_back(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """A network that is away for a moment ends the call."""
+        llm = make(client=dial(provider, reconnect_attempts=100))
+        await llm.connect()
+        record = make.record(llm)
+        await provider.stop_listening()
+        (await provider.connection()).abort()
+        await record.down()
+        await passes(0.03)  # attempts that fail, and nobody sees
+        await provider.listen()
+        await record.up(2)
+        assert not record.errors
+        await converse(llm, make.listen(llm), await provider.connection(2))
 
     async def test_cn5_failed_attempts_leave_nothing(
         self, make: Make, provider: loopback.Provider

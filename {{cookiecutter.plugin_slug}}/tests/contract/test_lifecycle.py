@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from vision_agents.core.agents.conversation import InMemoryConversation, Message
 from vision_agents.core.llm.realtime import RealtimeUserSpeechStarted, RealtimeUserTranscript
+from vision_agents.core.utils.audio_input_pacer import AudioInputPacingConfig
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from . import transit
@@ -151,6 +152,7 @@ class TestLifecycle:
         record = make.record(llm)
         await record.settled()
         assert len(record.errors) == 1, f"one LLMErrorEvent, not {record.errors}"
+        assert record.errors[0].error is raised.value
         assert not record.connected
         provider.accepts.set()
         async with asyncio.timeout(1.0):
@@ -224,6 +226,8 @@ class TestLifecycle:
         await llm.connect()
         ear, second = make.listen(llm), await provider.connection(2)
         await hears(second, "Nobody has said this, canary.", "user_3")
+        await fence(second, record)
+        llm.set_instructions("Be another canary.")
         await fence(second, record)
         assert not second.received(events.AddMessage), "the provider is told of another call"
         assert not ear.user_said(), "said by somebody in another call"
@@ -307,7 +311,7 @@ class TestLifecycle:
     ) -> None:
         """Every call leaks a little, until the server falls over."""
         before = _tasks_but_the_providers()
-        llm = make()
+        llm = make(input_audio_pacing=AudioInputPacingConfig(sample_rate=facts.input_rate))
         await llm.connect()
         connection = await provider.connection()
         await speak(llm, frames(tone(300, 0.1, 48000), 48000))
@@ -376,10 +380,10 @@ class TestLifecycle:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await llm.close()
         assert not llm.connected
         async with asyncio.timeout(1.0):
             await connection.closed.wait()
+        await llm.close()
 
     @pytest.mark.parametrize("ends", ENDS, ids=_name)
     async def test_lc7_closes_whatever_ended_the_session(

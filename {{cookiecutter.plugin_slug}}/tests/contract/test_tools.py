@@ -11,7 +11,7 @@ from vision_agents.core.llm.events import ToolEndEvent, ToolStartEvent
 from vision_agents.core.llm.realtime import RealtimeAudioOutput
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
-from .kit import Ear, Facts, Growing, Recorder, fence, leaves, native, say, speech
+from .kit import Ear, Facts, Growing, Recorder, fence, final, leaves, native, say, speech
 from .making import Make
 
 FOR_OSLO = '{"city": "Oslo", "days": 3}'
@@ -372,6 +372,7 @@ class TestTools:
     async def test_tl3_the_user_speaks_meanwhile(
         self,
         tools: Weather,
+        llm: Realtime,
         ear: Ear,
         connection: loopback.Connection,
         record: Recorder,
@@ -379,19 +380,26 @@ class TestTools:
     ) -> None:
         """A tool is done, and the agent talks over the user to say so."""
         facts.need("speech_events", "turn_detection")
-        await _calls(connection, "slowly")
+        asking = asyncio.create_task(final(native(llm, "Canary?")))
+        request = await connection.wait_for(events.CreateResponse)
+        await connection.send(
+            events.ResponseStarted("response_1", request.request_id),
+            events.ToolCall("response_1", "call_1", "slowly", "{}"),
+            events.ResponseDone("response_1"),
+        )
         await tools.begun.first(str)
         await connection.send(events.UserSpeechStarted("user_1"))
         await fence(connection, record)
         tools.goes_on.set()
         await connection.wait_for(events.AddToolResult)
         await fence(connection, record)
-        assert not connection.received(events.CreateResponse), "the user is speaking"
+        assert len(connection.received(events.CreateResponse)) == 1, "the user is speaking"
         await connection.send(events.UserSpeechStopped("user_1"))
         await say(connection, "response_2", text="Canary", audio=bytes(960))
         await ear.done("response_2")
         await fence(connection, record)
-        assert not connection.received(events.CreateResponse), "the provider has answered"
+        assert len(connection.received(events.CreateResponse)) == 1, "the provider has answered"
+        assert (await asking).text == "Canary", "and whoever asked has not heard it"
 
     async def test_tl3_the_provider_goes_on_by_itself(
         self, tools: Weather, ear: Ear, connection: loopback.Connection, record: Recorder

@@ -265,6 +265,8 @@ class TestTurns:
                 events.UserSpeechStopped(f"user_{number}"),
             )
         assert len(answering.dones()) == 3
+        cut = [each.item_id for each in connection.received(events.TruncateItem)]
+        assert len(cut) == len(set(cut)), f"cut off what was cut off before: {cut}"
 
     async def test_tn2_late_audio_and_text(
         self,
@@ -322,6 +324,33 @@ class TestTurns:
             await connection.send(events.AudioDelta("response_1", short, "item_response_1"))
             await fence(connection, record)
             assert ear.speech("response_1") == short
+
+    async def test_tn2_words_held_back(
+        self,
+        make: Make,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
+    ) -> None:
+        """What was held of an answer is shown after it was interrupted, too."""
+        facts.need("transcription", "speech_events")
+        await say(connection, audio=long, status=None)
+        await is_interrupted(connection, facts)
+        await connection.send(
+            events.ResponseDone("response_1", "cancelled"),
+            events.UserSpeechStopped("user_2"),
+            events.UserTranscript("Stop, canary.", True, "user_2"),
+        )
+        await say(connection, "response_2", audio=long, text="A canary", status=None)
+        await is_interrupted(connection, facts, "user_3")
+        await fence(connection, record)
+        answering = make.listen(llm, answers=True)
+        await answering.first(RealtimeUserSpeechStarted)
+        await fence(connection, record)
+        said = [(each.mode, each.text) for each in answering.agent_said()]
+        assert said == [("final", "A canary")]
 
     async def test_tn2_late_words_for_the_caller(
         self, llm: Realtime, connection: loopback.Connection, record: Recorder, facts: Facts
@@ -668,8 +697,28 @@ class TestTurns:
         await fence(connection, record)
         assert not ear.of(RealtimeUserSpeechEnded)
 
-    async def test_tn5_the_start_is_missing(
+    async def test_tn5_a_transcript_ends_no_turn(
         self, ear: Ear, connection: loopback.Connection, record: Recorder, facts: Facts
+    ) -> None:
+        """A turn ends as it begins, for what was said before is only now written down."""
+        facts.need("speech_events", "transcription", "ids")
+        await connection.send(
+            events.UserSpeechStarted("user_1"),
+            events.UserSpeechStopped("user_1"),
+            events.UserSpeechStarted("user_2"),
+            events.UserTranscript("A canary", True, "user_1"),
+        )
+        await fence(connection, record)
+        assert len(ear.of(RealtimeUserSpeechStarted)) == 2
+        assert len(ear.of(RealtimeUserSpeechEnded)) == 1
+
+    async def test_tn5_the_start_is_missing(
+        self,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
     ) -> None:
         """With a provider that only transcribes, the user never has a turn."""
         facts.need("transcription")
@@ -681,10 +730,14 @@ class TestTurns:
                 events.UserTranscript("A canary", True, item_id),
             )
             await say(connection, f"response_{number}", text="Yes")
+        # A transcript may trail the turn it is of: nobody speaks while this is heard.
+        await say(connection, "response_3", audio=long)
+        await connection.send(events.UserTranscript("Canary?", True, "user_3"))
         await fence(connection, record)
         turns = RealtimeUserSpeechStarted | RealtimeUserSpeechEnded
         kinds = [type(item) for item in ear.items if isinstance(item, turns)]
-        assert kinds == [RealtimeUserSpeechStarted, RealtimeUserSpeechEnded] * 2
+        assert kinds == [RealtimeUserSpeechStarted, RealtimeUserSpeechEnded] * 3
+        assert not [end for end in ear.dones() if end.interrupted]
 
     async def test_tn5_the_end_is_missing(
         self,

@@ -243,6 +243,11 @@ class Turns:
         """Responses of which something was received and not heard yet."""
         return [response for response in self.playing if response.plays_until > now]
 
+    def silence(self, responses: list[Response], now: float) -> None:
+        """Count responses as cut off: nothing more of them is heard, or has to be cut."""
+        self.playing = [response for response in self.playing if response not in responses]
+        self.plays_until = max((response.plays_until for response in self.playing), default=now)
+
     def finish(self, response: Response) -> None:
         """Count a response as over: whatever is still said of it comes too late."""
         response.done = True
@@ -262,7 +267,6 @@ class Turns:
         self.continuing.clear()
         self.discard_next = self.discard_next or self.response_due
         self.response_due = False
-        self.plays_until = now
         return [*self.responses.values(), *(r for r in self.unheard(now) if r.done)]
 
     def cut_reply(self, reply: Reply) -> list[Response]:

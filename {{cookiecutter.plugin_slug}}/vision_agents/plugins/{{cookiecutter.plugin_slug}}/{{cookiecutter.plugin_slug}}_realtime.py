@@ -835,6 +835,7 @@ class Realtime(realtime.Realtime):
                 if item.id is not None and (item.plays_until > now or not response.done)
             ]
             self._emit_cut(response, announce=announce)
+        self._turns.silence(responses, now)
         return commands
 
     def _emit_cut(self, response: Response, *, announce: bool) -> None:
