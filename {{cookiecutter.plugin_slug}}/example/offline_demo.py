@@ -57,8 +57,8 @@ FRAME_MS = 20
 
 FRAME = RATE * FRAME_MS // 1000
 
-PAUSE_MS = 600
-"""After this much silence the conversation goes on."""
+PAUSE_MS = {% if cookiecutter.transport == 'webrtc' %}1200{% else %}600{% endif %}
+"""After this much silence the conversation goes on: more than it takes to be answered."""
 
 BARGE_IN_S = 1.3
 """How long the agent is heard before the caller interrupts it."""

@@ -63,9 +63,9 @@ async def _heard(connection: loopback.Connection, llm: Realtime) -> Samples:
 
 class TestAudioIn:
     @pytest.fixture
-    async def said(self, llm: Realtime, connection: loopback.Connection) -> "Said":
+    async def said(self, llm: Realtime, connection: loopback.Connection, facts: Facts) -> "Said":
         """Lets a participant speak, and tells what the provider heard of it."""
-        return Said(llm, connection)
+        return Said(llm, connection, facts.input_rate)
 
     async def test_ai1_arrives_at_the_declared_rate(self, said: "Said", facts: Facts) -> None:
         """The provider hears everybody too fast or too slow, and understands nothing."""
@@ -320,13 +320,17 @@ class TestAudioIn:
 class Said:
     """Somebody who speaks, and the provider's account of it."""
 
-    def __init__(self, llm: Realtime, connection: loopback.Connection) -> None:
+    def __init__(self, llm: Realtime, connection: loopback.Connection, input_rate: int) -> None:
         self.connection = connection
         self._llm = llm
+        self._input_rate = input_rate
 
     async def all_of(self, pieces: "itertools.chain[PcmData] | list[PcmData]") -> Samples:
         """Speak and hang up; returns all the provider heard."""
+        pieces = list(pieces)
         await speak(self._llm, pieces)
+        seconds = sum(pcm.duration for pcm in pieces)
+        await transit.arrives(self.connection, seconds, self._input_rate)
         return await _heard(self.connection, self._llm)
 
     async def piece(self, pcm: PcmData, participant: Participant) -> Samples:

@@ -243,7 +243,7 @@ class TestAudioOut:
             )
             heard = call.audible()
         damage = transit.damage(samples_of(heard), [spoken, spoken], facts.output_rate)
-        assert damage <= transit.MAX_DAMAGE, f"{damage:.0%} of it is missing"
+        assert damage <= transit.MAX_DAMAGE, f"{damage:.3f} of it is missing"
 
     async def test_ao5_each_piece_comes_once(
         self, ear: Ear, connection: loopback.Connection, facts: Facts
