@@ -155,7 +155,9 @@ def configurations(acme: ModuleType) -> Iterator["DataclassInstance"]:
         "options": ({}, {"max_output_tokens": 500, "audio": {"output": {"speed": 1.2}}}),
     }
     for values in itertools.product(*shapes.values()):
-        yield events.SessionConfig("a-model", **dict(zip(shapes, values, strict=True)))
+        config = events.SessionConfig("a-model", **dict(zip(shapes, values, strict=True)))
+        if config.tools or config.tool_choice != "get_weather":  # else there is no such tool
+            yield config
 
 
 def commands(acme: ModuleType) -> list["DataclassInstance"]:

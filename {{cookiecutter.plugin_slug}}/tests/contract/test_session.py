@@ -77,6 +77,10 @@ class TestSession:
             assert config.turn_detection, "turn detection was not asked for"
             assert config.transcription == facts.transcription
             assert connection.api_key == KEY
+            told = record.connected[-1].session_config or {}
+            assert (told["model"], told["voice"]) == ("model-2", "voice-2")
+            rates = told["input_sample_rate"], told["output_sample_rate"]
+            assert rates == (facts.input_rate, facts.output_rate)
             connection.abort()
 
     async def test_se1_arguments_change_the_session(

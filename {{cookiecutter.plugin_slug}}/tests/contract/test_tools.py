@@ -45,7 +45,7 @@ def _deep() -> list[object]:
 
 VALUES: dict[str, tuple[Callable[[], object], str]] = {
     "text": (lambda: "a canary", "a canary"),
-    "mapping": (lambda: {"bird": "canary", "count": 3}, "canary"),
+    "mapping": (lambda: {"bird": "canary", "count": 3, "cage": object()}, "canary"),
     "list": (lambda: ["canary", 3], "canary"),
     "number": (lambda: 3.5, "3.5"),
     "none": (lambda: None, ""),

@@ -992,7 +992,8 @@ def _config(session: JSONObject) -> events.SessionConfig:
     given, asked = typed.audio.input, typed.audio.output
     tools, choice = typed.tools, typed.tool_choice
     detection = given.turn_detection
-    if isinstance(choice, ToolChoice) and choice.name not in [tool.name for tool in tools]:
+    known = [None, *(tool.name for tool in tools)]
+    if isinstance(choice, ToolChoice) and choice.name not in known:
         raise MalformedFrame(f"tool_choice names {choice.name!r}, which is no tool")
     return events.SessionConfig(
         model=typed.model,
