@@ -330,7 +330,7 @@ class TestLifecycle:
         self, llm: Realtime, connection: loopback.Connection
     ) -> None:
         """A shutdown that is cut short leaves the session running."""
-        connection.freeze()
+        await transit.vanishes(connection)
         closing = asyncio.create_task(llm.close())
         await asyncio.sleep(0)
         closing.cancel()
@@ -398,7 +398,7 @@ class TestLifecycle:
 
         asking = asyncio.create_task(ask())
         await connection.wait_for(events.CreateResponse)
-        connection.freeze()
+        await transit.vanishes(connection)
         async with asyncio.timeout(3.0):
             await llm.close()
         await asyncio.wait([asking], timeout=1.0)
