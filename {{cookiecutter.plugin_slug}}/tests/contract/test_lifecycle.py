@@ -446,7 +446,7 @@ class TestLifecycle:
 
         asking = asyncio.create_task(ask())
         await connection.wait_for(events.CreateResponse)
-        connection.freeze()
+        await transit.vanishes(connection)
         async with asyncio.timeout(3.0):
             await llm.close()
         await asyncio.wait([asking], timeout=1.0)

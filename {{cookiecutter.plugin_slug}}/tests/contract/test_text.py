@@ -178,7 +178,7 @@ class TestText:
         """A prompt that cannot be sent is dropped without a word."""
         llm = make(client=dial(provider, send_timeout_s=0.2))
         await llm.connect()
-        (await provider.connection()).freeze()
+        await transit.vanishes(await provider.connection())
         prompt = "canary" * (transit.FULL // 6)
         asking = asyncio.create_task(final(llm.simple_response(prompt)))
         again = await provider.connection(2)
