@@ -29,6 +29,7 @@ class Case:
         tool: what has to find it: "ruff", "mypy", "conventions", or the file of a contract test.
         path: the file it goes into; a new one gets `plant`, an existing one has `find` replaced.
         says: what the tool's message must contain.
+        of: the answer set whose plugin it is planted into.
     """
 
     rule: str
@@ -38,6 +39,7 @@ class Case:
     alike: str
     says: str
     find: str = ""
+    of: str = "default"
 
 
 def new(rule: str, tool: str, plant: str, alike: str, says: str, path: str = NEW) -> Case:
@@ -76,10 +78,23 @@ CASES = [
         "P6:",
         'build-backend = "hatchling.build"',
     ),
+    Case(
+        "P6",
+        "conventions",
+        "pyproject.toml",
+        'dependencies = [\n    "vision-agents>=0.6",',
+        'dependencies = [\n\n    "vision-agents",',
+        "P6:",
+        'dependencies = [\n    "vision-agents",',
+        of="workspace",
+    ),
     Case("P7", "conventions", f"{PACKAGE}/__init__.py", '__all__ = ["Client"', '__all__ = [ "Client", "Realtime"', "P7:", '__all__ = ["Client", "Realtime"'),
     Case("P8", "conventions", "README.md", "\n## Settings\n", "\n## Configuration\n\nAll of it.\n", "P8:", "\n## Configuration\n"),
     Case("P8", "conventions", "README.md", "| `sound` |", "| `voice`  |", "P8:", "| `voice` |"),
     Case("P9", "conventions", "example/.env.example", "KEY=", "ACME_API_KEY=secret", "P9:", "ACME_API_KEY="),
+    Case("P10", "conventions", "../../pyproject.toml", "", "vision-agents-plugins-nest  = { workspace=true }\n", "P10:", "vision-agents-plugins-nest = { workspace = true }\n", of="workspace"),
+    Case("P10", "conventions", "../../pyproject.toml", "", "    'plugins/n*',\n", "P10:", '    "plugins/nest",\n', of="workspace"),
+    Case("P10", "conventions", "../../agents-core/pyproject.toml", "nest = []\n", 'Nest = ["vision-agents-plugins-nest"]\n', "P10:", 'nest = ["vision-agents-plugins-nest"]\n', of="workspace"),
     new("C1", "ruff", "from __future__ import annotations\n", 'NAME = "from __future__ import annotations"\n', "C1:"),
     new(
         "C2",
@@ -217,15 +232,19 @@ CASES = [
     new("T4", "ruff", "import sys\n\nsys.path.append(\".\")\n", "import sys\n\nNAME = sys.argv\n", "T4:", TEST),
     new("T5", "conventions", "def test_it() -> None: ...\n", "def tested() -> None: ...\n", "T5:", TEST),
     new("T6", "conventions", "class TestIt:\n    def test_it(self, mocker: object) -> None: ...\n", "class TestIt:\n    def test_it(self, maker: object) -> None: ...\n", "T1:", TEST),
-    Case("T7", "conventions", "pyproject.toml", '"--strict-config"', "'--strict-markers'", "T7:", '"--strict-markers"'),
+    Case("T7", "conventions", "pytest.ini", "--strict-config", " --strict-markers", "T7:", "--strict-markers"),
 ]  # fmt: skip
 
 
 @pytest.fixture
-def plugin_copy(plugins: dict[str, Plugin], tmp_path: Path) -> Path:
-    """A plugin to plant things into."""
+def plugin_copy(case: Case, plugins: dict[str, Plugin], tmp_path: Path) -> Path:
+    """A plugin to plant things into, and the monorepo around it if it is in one."""
+    plugin = plugins[case.of]
     ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "uv.lock")
-    return Path(shutil.copytree(plugins["default"].path, tmp_path / "acme", ignore=ignored))
+    if plugin.standalone:
+        return Path(shutil.copytree(plugin.path, tmp_path / "acme", ignore=ignored))
+    house = shutil.copytree(plugin.path.parents[1], tmp_path / "house", ignore=ignored)
+    return Path(house, "plugins", plugin.slug)
 
 
 def _write(plugin: Path, case: Case, text: str) -> None:
@@ -275,7 +294,7 @@ class TestConventions:
 
 def test_every_rule_has_a_case() -> None:
     wanted = {
-        *(f"P{number}" for number in range(1, 10)),  # P10 is about the house's monorepo
+        *(f"P{number}" for number in range(1, 11)),
         *(f"C{number}" for number in range(1, 24)),
         *(f"R{number}" for number in range(1, 11)),
         *(f"T{number}" for number in range(1, 8)),

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from hooks.rules import DEFAULTS, HOUSE_PLUGINS, METHODS_TAKEN, RULES, TAKEN
-from tests.generated import Generator, Plugin, run
+from tests.generated import Generator, Plugin, run, small_house
 from tests.test_free_text import read_markdown
 from tests.test_refused_answers import BAD, state_of
 
@@ -125,12 +125,15 @@ def test_a_plugin_that_says_exactly_the_answers_or_nothing(
     @given(ANSWERS)
     def scaffold(answers: dict[str, str]) -> None:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        (folder / "neighbour").mkdir()
-        (folder / "neighbour" / "README.md").write_text("mine")
+        workspace = answers["layout"] == "workspace"
+        output = small_house(folder / "house") / "plugins" if workspace else folder
+        (output / "neighbour").mkdir()
+        (output / "neighbour" / "README.md").write_text("mine")
         before = state_of(folder)
+        there = {path.name for path in output.iterdir()}
         bad = {name for name, rule in RULES.items() if rule(answers[name])}
         try:
-            plugin = generate(folder, **answers)
+            plugin = generate(output, **answers)
         except FailedHookException as error:
             plugin, refusal = None, str(error)
         if plugin is None:
@@ -140,8 +143,8 @@ def test_a_plugin_that_says_exactly_the_answers_or_nothing(
             count["refused"] += 1
         else:
             assert not bad
-            assert {path.name for path in folder.iterdir()} == {"neighbour", plugin.slug}
-            assert plugin.path == (folder / answers["plugin_slug"]).resolve()
+            assert {path.name for path in output.iterdir()} == {*there, plugin.slug}
+            assert plugin.path == (output / answers["plugin_slug"]).resolve()
             assert_says(plugin, answers)
             made.append(folder)
             count["made"] += 1
@@ -181,7 +184,7 @@ def assert_says(plugin: Plugin, answers: Mapping[str, str]) -> None:
     title, description = files["README.md"].split("\n\n")[:2]
     assert read_markdown(title.removeprefix("# ")) == f"{answers['plugin_name']} for Vision Agents"
     assert read_markdown(description) == answers["description"]
-    if answers["license"] != "Apache-2.0":
+    if plugin.standalone and answers["license"] != "Apache-2.0":
         assert f" {answers['author_name']}\n" in files["LICENSE"]
 
     package = f"vision_agents/plugins/{slug}"

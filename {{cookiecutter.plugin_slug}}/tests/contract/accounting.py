@@ -111,8 +111,9 @@ class Outcome:
 
     @property
     def excused(self) -> bool:
-        """It was skipped for what the author's page or wire says the provider lacks."""
-        return not self.failed and self.skipped.startswith(("contract.toml: ", "wire.py: "))
+        """It was skipped for what one of the author's files says."""
+        files = ("contract.toml: ", "wire.py: ", "pyproject.toml: ")
+        return not self.failed and self.skipped.startswith(files)
 
 
 class Account:
@@ -126,7 +127,8 @@ class Account:
         self._outcomes: dict[str, dict[str, Outcome]] = defaultdict(lambda: defaultdict(Outcome))
         self._broken: dict[str, set[str]] = defaultdict(set)
         self._strangers: set[str] = set()
-        self._strict = config.getoption("--contract") == "strict"
+        # Without the option where this conftest.py is found late: pytest from a monorepo's root.
+        self._strict = config.getoption("--contract", default="report") == "strict"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the outcome of a test."""
