@@ -6,7 +6,8 @@ Cookiecutter loads `Answers` as a Jinja extension (`_extensions` in cookiecutter
   here they stand for themselves.
 - Answers are checked (rules.py) as soon as the last one is known, and again when the plugin's folder is
   named, which is the only chance with `--replay`. Nothing is written before.
-- A plugin is there as a whole or not at all: see `all_or_nothing`.
+- A plugin is there as a whole or not at all: see `all_or_nothing`. The monorepo's files are touched
+  last, and only where the author asked for it.
 - Free text has two filters: `quoted` and `markdown`.
 """
 
@@ -52,10 +53,11 @@ class Folder:
 
     def render(self, cookiecutter: Mapping[str, object], **_: object) -> str:
         """Return it, if there can be a plugin."""
-        rules.check(cookiecutter)
+        output = Path(sys._getframe(1).f_locals["output_dir"])  # that of render_and_create_dir
+        rules.check(cookiecutter, output)
         slug = str(cookiecutter["plugin_slug"])
-        rules.check_folder(Path(str(cookiecutter.get("_output_dir", ".")), slug))
-        vars(generate)["work_in"] = all_or_nothing
+        rules.check_folder(output / slug)
+        vars(generate)["work_in"] = partial(all_or_nothing, cookiecutter)
         return slug
 
 
@@ -145,7 +147,7 @@ class Answers(Extension):
 
 
 @contextmanager
-def all_or_nothing(template: Path | str) -> Iterator[None]:
+def all_or_nothing(answers: Mapping[str, object], template: Path | str) -> Iterator[None]:
     """Stand in for `work_in`, which Cookiecutter has around all that it writes.
 
     By itself it removes what it has written only where an answer is undefined; after Ctrl-C, with a
@@ -161,11 +163,35 @@ def all_or_nothing(template: Path | str) -> Iterator[None]:
         with work_in(template):
             yield
         mark.unlink()
+        if answers["layout"] == "workspace":
+            settle(answers, folder)
     except BaseException:
         # Not a folder that was there before, and not with --keep-project-on-failure.
         if caller["delete_project_on_failure"]:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        # cruft runs an older and a newer template in one process; each has hooks of its own.
+        for name in [name for name in sys.modules if name.split(".")[0] == "hooks"]:
+            del sys.modules[name]
+
+
+def settle(answers: Mapping[str, object], folder: Path) -> None:
+    """Make a plugin a member of the checkout it stands in, or tell how."""
+    for name in rules.STANDALONE_ONLY:
+        path = folder / name.format(slug=folder.name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    places = rules.registration(answers, folder.parent)
+    if places is None:
+        return
+    if not places.changes:
+        print(f"{folder.name} is registered already.")
+    elif answers["register"] == "yes":
+        places.carry_out()
+        print(f"Registered {folder.name} in {' and '.join(map(str, places.changes))}.")
+    else:
+        print(f"Register {folder.name} in {places.root} with `git apply` and this patch:\n")
+        print(places.patch)
 
 
 def quoted(text: str) -> str:

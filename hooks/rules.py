@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 from cookiecutter.exceptions import FailedHookException
 
+from hooks import workspace
+
 DEFAULTS = json.loads(
     Path(__file__).parent.with_name("cookiecutter.json").read_text(encoding="utf-8")
 )
@@ -35,6 +37,13 @@ HOST = re.compile(
 
 # What stands in a plugin's folder for as long as the plugin is being written.
 UNFINISHED = ".unfinished"
+
+# What a member of the house's monorepo has not: the monorepo has it for all. With a py.typed in the
+# package its mypy would find each file twice, as a folder's and as an installed package's.
+STANDALONE_ONLY = """
+    .github .gitignore .pre-commit-config.yaml LICENSE mypy.ini pytest.ini
+    vision_agents/plugins/{slug}/py.typed
+""".split()
 
 # Joiners shape emoji and several scripts; Python alone calls them unprintable.
 JOINERS = "\u200c\u200d"
@@ -73,13 +82,22 @@ METHODS_TAKEN = frozenset(
 )
 
 
-def check(answers: Mapping[str, object]) -> str:
+def check(answers: Mapping[str, object], output: Path | None = None) -> str:
     """Return nothing if every answer can be used.
+
+    Args:
+        answers: all of them.
+        output: the folder that the plugin's folder goes into, as soon as that is known.
 
     Raises:
         FailedHookException: naming every answer that cannot.
     """
+    member = answers.get("layout") == "workspace"
+    if member and output is None:
+        return ""  # one message names all that is wrong, and the folder may be
     problems = {name: _problem(name, answers.get(name)) for name in DEFAULTS if name[0] != "_"}
+    if member and output is not None:
+        problems["layout"] = _place(answers, output, sound=not problems["plugin_slug"])
     if not any(problems.values()):
         # A replayed file that was edited by hand may carry names derived from another slug.
         for name, derive in DERIVED.items():
@@ -96,6 +114,21 @@ def check(answers: Mapping[str, object]) -> str:
             "These answers cannot be used, and nothing was written:\n" + "\n".join(lines)
         )
     return ""
+
+
+def registration(answers: Mapping[str, object], output: Path) -> workspace.Registration | None:
+    """Return the plugin's places in the checkout that it goes into.
+
+    Raises:
+        NotRegistrable: it goes into none.
+    """
+    slug = str(answers["plugin_slug"])
+    try:
+        return workspace.Registration(output, slug, distribution(slug))
+    except workspace.NotRegistrable:
+        if "_output_dir" in answers:
+            raise
+        return None  # cruft makes copies to compare, in folders of its own
 
 
 def check_folder(folder: Path) -> None:
@@ -132,6 +165,16 @@ def _problem(name: str, answer: object) -> str:
     if isinstance(choices := DEFAULTS[name], list):
         return "" if answer in choices else f"Choose one of: {', '.join(choices)}."
     return RULES[name](answer)
+
+
+def _place(answers: Mapping[str, object], output: Path, *, sound: bool) -> str:
+    try:
+        places = registration(answers, output)
+        if places is not None and sound:
+            places.patch  # noqa: B018 - made to see whether it can be
+    except workspace.NotRegistrable as error:
+        return str(error)
+    return ""
 
 
 def _shown(answer: object) -> str:

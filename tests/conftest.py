@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.generated import ROOT, Generator, Plugin, run
+from tests.generated import ROOT, Generator, Plugin, run, small_house
 
 ANSWER_SETS = sorted(path.stem for path in (ROOT / "tests" / "answers").glob("*.json"))
 
@@ -38,7 +38,10 @@ def plugins(shared_folder: Path) -> dict[str, Plugin]:
                 answers = json.loads(
                     (ROOT / "tests" / "answers" / f"{name}.json").read_text(encoding="utf-8")
                 )
-                plugin = generator(folder / name, **answers)
+                output = folder / name
+                if answers.get("layout") == "workspace":
+                    output = small_house(output) / "plugins"
+                plugin = generator(output, **answers)
                 made[name] = (str(plugin.path), dict(plugin.answers))
             index.write_text(json.dumps(made))
     loaded = json.loads(index.read_text())

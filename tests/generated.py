@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Plugin:
     def package(self) -> Path:
         return self.path / "vision_agents" / "plugins" / self.slug
 
+    @property
+    def standalone(self) -> bool:
+        return self.answers["layout"] == "standalone"
+
 
 class Generator:
     """Runs Cookiecutter on this template, away from the user's own settings."""
@@ -45,6 +50,11 @@ class Generator:
         )
         replay = json.loads((self.replays / f"{ROOT.name}.json").read_text(encoding="utf-8"))
         return Plugin(Path(path), replay["cookiecutter"])
+
+
+def small_house(folder: Path) -> Path:
+    """Make the smallest monorepo that a plugin can be a member of."""
+    return Path(shutil.copytree(ROOT / "tests" / "small_house", folder))
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:

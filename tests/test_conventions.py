@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Case:
         path: the file it goes into.
         find: what is replaced in it; without, the file is written, or deleted where `plant` is None.
         contract: what has to find it, as pytest takes it; without, the plugin's test_conventions.py.
+        of: the answer set whose plugin it is planted into.
     """
 
     rule: str
@@ -47,11 +48,12 @@ class Case:
     plant: str | None
     alike: str
     contract: str = ""
+    of: str = "default"
 
     def meets(self, other: "Case") -> bool:
         """Whether the two change the same place."""
         same = self.find == other.find or not self.find or not other.find
-        return self.path == other.path and same
+        return self.of != other.of or (self.path == other.path and same)
 
 
 CASES = [
@@ -68,6 +70,10 @@ CASES = [
     Case("P5", "pyproject.toml", 'readme = "README.md"', "", 'readme= "README.md"'),
     Case("P5", "pyproject.toml", "Website =", "Site =", "Website  ="),
     Case("P6", "pyproject.toml", 'build-backend = "hatchling.build"', 'build-backend = "setuptools.build_meta"', 'build-backend= "hatchling.build"'),
+    Case("P6", "pyproject.toml", 'dependencies = [\n    "vision-agents",', 'dependencies = [\n    "vision-agents>=0.6",', 'dependencies = [\n\n    "vision-agents",', of="workspace"),
+    Case("P10", "../../pyproject.toml", "vision-agents-plugins-nest = { workspace = true }\n", "", "vision-agents-plugins-nest  = { workspace=true }\n", of="workspace"),
+    Case("P10", "../../pyproject.toml", '    "plugins/nest",\n', "", "    'plugins/n*',\n", of="workspace"),
+    Case("P10", "../../agents-core/pyproject.toml", 'nest = ["vision-agents-plugins-nest"]\n', "nest = []\n", 'Nest = ["vision-agents-plugins-nest"]\n', of="workspace"),
     Case("P7", f"{PACKAGE}/__init__.py", '__all__ = ["Client", "Realtime"', '__all__ = ["Client"', '__all__: list[str] = ["Client", "Realtime"'),
     Case("P8", "README.md", "\n## Configuration\n", "\n## Settings\n", "\n## Configuration\n\nAll of it.\n"),
     Case("P8", "README.md", "\n## Usage\n", "\n```\n## Usage\n```\n", "\n```\n## Use\n```\n\n## Usage\n"),
@@ -102,29 +108,34 @@ CASES = [
     Case("R7", f"{PACKAGE}/turns.py", "sequence_number=self.count - 1,", "sequence_number=0,", "sequence_number=-1 + self.count,", "test_native.py -k nt3"),
     Case("R8", REALTIME, "PcmData.from_bytes(data, session.output_rate or OUTPUT_SAMPLE_RATE)", "PcmData.from_bytes(data, 48000)", "PcmData.from_bytes( data, session.output_rate or OUTPUT_SAMPLE_RATE)", "test_audio_out.py -k ao1"),
     Case("R8", REALTIME, "    async def simple_audio_response(", "    async def audio_response(", "    async def  simple_audio_response("),
-    Case("R9", REALTIME, "        if text:\n            self._said", "        if text and not text:\n            self._said", "        if len(text) > 0:\n            self._said", "test_transcripts.py -k tr1"),
+    Case("R9", REALTIME, "        if text:\n            self._keep", "        if text and not text:\n            self._keep", "        if len(text) > 0:\n            self._keep", "test_transcripts.py -k tr1"),
     Case("R10", f"{PACKAGE}/messages.py", 'case {"content": content', 'case {"contents": content', 'case  {"content": content', "test_messages.py -k ms1"),
     Case("R10", REALTIME, "    def _normalize_message(", "    def _normalise(", "    def  _normalize_message("),
     Case("T3", "tests/test_acme_realtime.py", "    @pytest.mark.integration\n", "    # @pytest.mark.integration\n", "    @pytest.mark.integration\n    @pytest.mark.timeout(60)\n"),
     Case("T3", "tests/test_acme_realtime.py", "pytest.skip(", "print(", 'pytest.skip(reason='),
-    Case("T4", "pyproject.toml", 'asyncio_mode = "auto"', 'asyncio_mode = "auto"\npythonpath = ["."]', 'asyncio_mode = "auto" # no pythonpath'),
-    Case("T7", "pyproject.toml", '"--strict-markers"', '"--strict-config"', "'--strict-markers'"),
-    Case("T7", "pyproject.toml", "timeout = 60\n", "timeout = 0\n", "timeout = 90\n"),
-    Case("T7", "pyproject.toml", 'asyncio_mode = "auto"', 'asyncio_mode = "strict"', "asyncio_mode = 'auto'"),
+    Case("T4", "pytest.ini", "asyncio_mode = auto", "asyncio_mode = auto\npythonpath = .", "asyncio_mode = auto\n# no pythonpath"),
+    Case("T7", "pytest.ini", "--strict-markers", "--strict-config", " --strict-markers"),
+    Case("T7", "pytest.ini", "timeout = 60\n", "timeout = 0\n", "timeout = 90\n"),
+    Case("T7", "pytest.ini", "asyncio_mode = auto", "asyncio_mode = strict", "asyncio_mode=auto"),
 ]  # fmt: skip
 
 
+Copies = Callable[[str], Path]
+
+
 @pytest.fixture(scope="module")
-def copies(plugins: dict[str, Plugin], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Plugins to plant something into."""
+def copies(plugins: dict[str, Plugin], tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    """Makes a plugin to plant something into, by its answer set; a member with its monorepo."""
     ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "uv.lock")
 
-    def copy() -> Iterator[Path]:
-        while True:
-            target = tmp_path_factory.mktemp("planted") / "acme"
-            yield Path(shutil.copytree(plugins["default"].path, target, ignore=ignored))
+    def copy(answers: str) -> Path:
+        plugin = plugins[answers]
+        root = plugin.path if plugin.standalone else plugin.path.parents[1]
+        target = tmp_path_factory.mktemp("planted") / "root"
+        shutil.copytree(root, target, ignore=ignored)
+        return target / plugin.path.relative_to(root)
 
-    return copy()
+    return copy
 
 
 # What the plugin's test_conventions.py adds when it is run by itself.
@@ -155,9 +166,9 @@ def findings(printed: str) -> dict[str, set[tuple[str, int]]]:
 
 
 @pytest.fixture(scope="module")
-def found(copies: Iterator[Path], python: Path) -> dict[str, set[tuple[str, int]]]:
+def found(copies: Copies, python: Path) -> dict[str, set[tuple[str, int]]]:
     """What the plugin's own checks say when all of planted.toml is in it."""
-    plugin = next(copies)
+    plugin = copies("default")
     for rule, kind, number, text in TestPlantedCode.texts():
         path = plugin / TestPlantedCode.path(rule, kind, number)
         path.write_text(f'"""Planted."""\n{text.replace("§", "")}', encoding="utf-8")
@@ -236,10 +247,8 @@ class TestChangedFiles:
     CHECK = ("tests/test_conventions.py", "-k", "not mypy and not format")
 
     @pytest.mark.parametrize("batch", BATCHES, ids=range(len(BATCHES)))
-    def test_violations_are_found(
-        self, batch: list[Case], copies: Iterator[Path], python: Path
-    ) -> None:
-        plugin = next(copies)
+    def test_violations_are_found(self, batch: list[Case], copies: Copies, python: Path) -> None:
+        plugin = copies(batch[0].of)
         for case in batch:
             change(plugin, case, case.plant)
         printed = check(plugin, python, *self.CHECK)
@@ -249,10 +258,8 @@ class TestChangedFiles:
             assert re.search(line, printed, re.MULTILINE), f"{case}\n{printed}"
 
     @pytest.mark.parametrize("batch", BATCHES, ids=range(len(BATCHES)))
-    def test_look_alikes_pass(
-        self, batch: list[Case], copies: Iterator[Path], python: Path
-    ) -> None:
-        plugin = next(copies)
+    def test_look_alikes_pass(self, batch: list[Case], copies: Copies, python: Path) -> None:
+        plugin = copies(batch[0].of)
         for case in batch:
             if case.alike:
                 change(plugin, case, case.alike)
@@ -264,9 +271,9 @@ class TestChangedFiles:
         "case", [case for case in CASES if case.contract], ids=lambda case: case.rule
     )
     def test_a_contract_finds_the_violation_only(
-        self, case: Case, copies: Iterator[Path], python: Path
+        self, case: Case, copies: Copies, python: Path
     ) -> None:
-        plugin = next(copies)
+        plugin = copies(case.of)
         tests = f"tests/contract/{case.contract}".split(" ")
         before = (plugin / case.path).read_text(encoding="utf-8")
         change(plugin, case, case.plant)
@@ -293,7 +300,8 @@ class TestDocumentation:
 
     @pytest.fixture
     def checker(self, plugins: dict[str, Plugin]) -> ast.Module:
-        path = plugins["default"].path / "tests" / "test_conventions.py"
+        # That of a monorepo's member has all of them.
+        path = plugins["workspace"].path / "tests" / "test_conventions.py"
         return ast.parse(path.read_text(encoding="utf-8"))
 
     @pytest.fixture
@@ -312,7 +320,7 @@ class TestDocumentation:
         return dict(found)
 
     def test_each_rule_is_planted(self) -> None:
-        assert {*PLANTED, *(case.rule for case in CASES)} == {*RULES} - {"P10"}
+        assert {*PLANTED, *(case.rule for case in CASES)} == {*RULES}
 
     def test_it_says_what_the_plugin_says(
         self,
@@ -324,7 +332,7 @@ class TestDocumentation:
         for rule, (keeper, says) in rows.items():
             if rule in ways_out:
                 assert says == ways_out[rule].replace("|", "\\|"), rule
-            elif rule != "P10":
+            else:
                 [first, *_] = re.findall(r"\b[A-Z]{2}\d\b", keeper)
                 assert says == contracts[first]["loses"], rule
 
@@ -338,9 +346,9 @@ class TestDocumentation:
         codes = self.table(checker, "RUFF")
         checks = " ".join(n.name for n in ast.walk(checker) if isinstance(n, ast.FunctionDef))
         root = plugins["default"].path
-        bans = [root / "pyproject.toml", root / "vision_agents" / "ruff.toml"]
+        bans = [root / "ruff.toml", root / "vision_agents" / "ruff.toml"]
         banned = "".join(path.read_text(encoding="utf-8") for path in bans)
-        for rule in (rule for rule in RULES if rule != "P10"):
+        for rule in RULES:
             keeper, _ = rows[rule]
             named = set(re.findall(r"`([A-Z]+\d*)`", keeper))
             wanted = {*codes.get(rule, ()), *(["TID251"] if f'"{rule}: ' in banned else [])}
@@ -355,7 +363,7 @@ class TestDocumentation:
     ) -> None:
         """Ruff takes one table or the other."""
         root = plugins["default"].path
-        everywhere = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        everywhere = tomllib.loads((root / "ruff.toml").read_text(encoding="utf-8"))
         package = tomllib.loads((root / "vision_agents/ruff.toml").read_text(encoding="utf-8"))
-        bans = everywhere["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+        bans = everywhere["lint"]["flake8-tidy-imports"]["banned-api"]
         assert bans.items() <= package["lint"]["flake8-tidy-imports"]["banned-api"].items()

@@ -13,7 +13,8 @@ import pytest
 from cookiecutter.exceptions import FailedHookException, UndefinedVariableInTemplate
 from cookiecutter.main import cookiecutter
 
-from tests.generated import ROOT
+from tests.generated import ROOT, small_house
+from tests.test_refused_answers import state_of
 
 LATE = "vision_agents/plugins/{{cookiecutter.plugin_slug}}/zzz.txt"
 FOR_EVER = "{% for _ in range(99999) %}{% for _ in range(99999) %}{% endfor %}{% endfor %}"
@@ -117,6 +118,22 @@ def test_a_failure_leaves_the_folder_it_was_told_to_overwrite(template: Path, ou
         generate(template, output, overwrite_if_exists=True)
     assert (output / "acme" / "mine.txt").read_text() == "mine"
     assert (output / "acme" / ".unfinished").exists()
+
+
+def test_a_failure_registers_nothing(template: Path, tmp_path: Path) -> None:
+    house = small_house(tmp_path / "house")
+    before = state_of(house)
+    add(template, "{{ 1 // 0 }}")
+    answers = {"layout": "workspace", "register": "yes"}
+    with pytest.raises(ZeroDivisionError):
+        cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(house / "plugins"),
+            default_config={"replay_dir": str(tmp_path / "replays")},
+        )
+    assert state_of(house) == before
 
 
 def test_a_failed_plugin_is_kept_where_that_was_asked_for(template: Path, output: Path) -> None:

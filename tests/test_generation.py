@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from slugify import slugify
 
 from hooks.answers import Filled, markdown, quoted
+from hooks.rules import STANDALONE_ONLY
 from tests.generated import ROOT, Plugin
 
 EXPECTED = (ROOT / "tests" / "generated_paths.txt").read_text(encoding="utf-8")
@@ -34,6 +35,9 @@ def test_generates_these_files_and_no_others(plugin: Plugin) -> None:
     if plugin.answers["video"] == "yes":
         expected += [f"{package}/video.py", "tests/contract/test_seeing.py"]
         expected += ["tests/frames/client/AppendImage.json"]
+    if not plugin.standalone:
+        house = tuple(name.format(slug=plugin.slug) for name in STANDALONE_ONLY)
+        expected = [path for path in expected if not path.startswith(house)]
     assert without_tools_files(files_in(plugin.path)) == sorted(expected)
 
 

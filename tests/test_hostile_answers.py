@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from hooks.rules import DEFAULTS, HOUSE_PLUGINS, METHODS_TAKEN, RULES, TAKEN
-from tests.generated import Generator, Plugin, run
+from tests.generated import Generator, Plugin, run, small_house
 from tests.test_free_text import read_markdown
 from tests.test_refused_answers import BAD, state_of
 
@@ -131,7 +131,8 @@ def test_a_plugin_that_says_exactly_the_answers_or_nothing(
             if sys.platform != "win32":  # which cannot fork
                 run(python, "-c", COLLECT, *(plugin.path for plugin in made), cwd=tmp_path)
         for plugin in made:
-            shutil.rmtree(plugin.path.parent)
+            root = tmp_path.resolve()
+            shutil.rmtree(root / plugin.path.relative_to(root).parts[0])
         made.clear()
 
     @settings(
@@ -143,12 +144,15 @@ def test_a_plugin_that_says_exactly_the_answers_or_nothing(
     @given(ANSWERS)
     def scaffold(answers: dict[str, str]) -> None:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        (folder / "neighbour").mkdir()
-        (folder / "neighbour" / "README.md").write_text("mine")
+        workspace = answers["layout"] == "workspace"
+        output = small_house(folder / "house") / "plugins" if workspace else folder
+        (output / "neighbour").mkdir()
+        (output / "neighbour" / "README.md").write_text("mine")
         before = state_of(folder)
+        there = {path.name for path in output.iterdir()}
         bad = {name for name, rule in RULES.items() if rule(answers[name])}
         try:
-            plugin = generate(folder, **answers)
+            plugin = generate(output, **answers)
         except FailedHookException as error:
             plugin, refusal = None, str(error)
         if plugin is None:
@@ -158,8 +162,8 @@ def test_a_plugin_that_says_exactly_the_answers_or_nothing(
             count["refused"] += 1
         else:
             assert not bad
-            assert {path.name for path in folder.iterdir()} == {"neighbour", plugin.slug}
-            assert plugin.path == (folder / answers["plugin_slug"]).resolve()
+            assert {path.name for path in output.iterdir()} == {*there, plugin.slug}
+            assert plugin.path == (output / answers["plugin_slug"]).resolve()
             assert_says(plugin, answers)
             made.append(plugin)
             count["made"] += 1
@@ -204,7 +208,7 @@ def assert_says(plugin: Plugin, answers: Mapping[str, str]) -> None:
     assert f"\n{slug.upper()}_API_KEY=\n" in files["example/.env.example"]
     live = parsed[".github/workflows/live.yml"]["jobs"]["live"]["steps"][-1]
     assert live["env"] == {f"{slug.upper()}_API_KEY": f"${{{{ secrets.{slug.upper()}_API_KEY }}}}"}
-    if answers["license"] != "Apache-2.0":
+    if plugin.standalone and answers["license"] != "Apache-2.0":
         assert f" {answers['author_name']}\n" in files["LICENSE"]
 
     package = f"vision_agents/plugins/{slug}"

@@ -23,12 +23,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(plugin: Plugin, built: Pat
     [wheel] = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        [licence] = [name for name in archive.namelist() if name.endswith("/LICENSE")]
-        assert archive.read(licence) == (plugin.path / "LICENSE").read_bytes()
+        licences = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+        assert len(licences) == plugin.standalone
+        for licence in licences:
+            assert archive.read(licence) == (plugin.path / "LICENSE").read_bytes()
     package = f"vision_agents/plugins/{plugin.slug}/"
     sources = {package + path.name for path in plugin.package.iterdir() if path.is_file()}
     assert names == sources
-    assert package + "py.typed" in names
+    assert (package + "py.typed" in names) == plugin.standalone
 
 
 def test_the_source_distribution_holds_what_the_wheel_is_built_from(
@@ -38,7 +40,8 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     rest = {name for name in names if not name.startswith("vision_agents/")}
-    assert rest == {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    papers = {"PKG-INFO", "README.md", "pyproject.toml"}
+    assert rest == (papers | {".gitignore", "LICENSE"} if plugin.standalone else papers)
 
 
 def test_the_distributions_are_what_a_registry_takes(built: Path) -> None:

@@ -1,4 +1,4 @@
-"""Puts the contract suite's account to work. Fixtures of your own go below."""
+"""Puts the contract suite's account to work. Your own fixtures go beside your own tests."""
 
 from .contract.accounting import (
     pytest_addoption,

@@ -5,6 +5,7 @@ that takes no time. A finding names the rule, the line and the way out. Not the 
 """
 
 import ast
+import configparser
 import io
 import json
 import re
@@ -14,7 +15,8 @@ import tokenize
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+{% if cookiecutter.layout == 'workspace' %}from fnmatch import fnmatch
+{% endif %}from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,12 +28,14 @@ WAY_OUT = {
     "P4": 'wheel packages = ["vision_agents"] and nothing else, py.typed in the package',
     "P5": 'project has readme = "README.md", license, requires-python and URLs (Documentation, '
     "Website, Source)",
-    "P6": 'build-backend = "hatchling.build"',
+    "P6": 'build-backend = "hatchling.build"; in the monorepo the version comes from hatch-vcs, and '
+    "vision-agents from the workspace",
     "P7": 'import Realtime in __init__.py and name it in __all__: "Realtime"',
     "P8": "README.md: title, introduction, then Features, Installation (uv add), Usage, "
     "Configuration (a row for each parameter of the constructor), Dependencies",
     "P9": "example/ has a pyproject.toml, an .env.example with a line for every key, and an "
     "Agent, a Runner and an AgentLauncher",
+    "P10": "add it as other plugins have theirs, then run uv lock",
     "C1": "delete the import: Python 3.11 reads annotations as they are",
     "C2": "name the exceptions that can come; where nobody can, log or raise, and say why in a "
     "comment",
@@ -88,7 +92,11 @@ RUFF = {
 }
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = next(
+{% if cookiecutter.layout == 'workspace' %}HOUSE = ROOT.parents[1]
+PYTEST_INI = HOUSE / "pytest.ini"
+HOUSES = ("--config-file", "../../pyproject.toml", "vision_agents")  # mypy's settings and files
+{% else %}PYTEST_INI = ROOT / "pytest.ini"
+{% endif %}PACKAGE = next(
     (path.parent for path in ROOT.glob("vision_agents/plugins/*/__init__.py")),
     ROOT / "vision_agents" / "plugins" / "NAME",
 )
@@ -178,6 +186,14 @@ def realtime(package: list[Source]) -> tuple[Source, ast.ClassDef]:
 def project() -> dict[str, object]:
     """pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def pytest_ini() -> configparser.SectionProxy:
+    """What pytest is told."""
+    parser = configparser.ConfigParser()
+    parser.read(PYTEST_INI, encoding="utf-8")
+    return parser["pytest"]
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +384,7 @@ class Tools:
 
     @pytest.mark.timeout(600)  # the first run reads all of vision-agents
     def check_mypy(self) -> None:
-        printed = _run("mypy", "--no-error-summary", "--no-pretty")
+        printed = _run("mypy", "--no-error-summary", "--no-pretty"{% if cookiecutter.layout == 'workspace' %}, *HOUSES{% endif %})
         lines = [
             f"C13 {line} ({WAY_OUT['C13']})" for line in printed.splitlines() if ": error: " in line
         ]
@@ -396,9 +412,9 @@ class TestPackage:
         _report("P3", _in_pyproject("name"))
 
     def test_p4_the_wheel_holds_the_package_alone(self, project: dict[str, object]) -> None:
-        typed = PACKAGE / "py.typed"
+{% if cookiecutter.layout == 'standalone' %}        typed = PACKAGE / "py.typed"
         _report("P4", [] if typed.exists() else [typed.relative_to(ROOT).as_posix()])
-        match project:
+{% endif %}        match project:
             case {
                 "tool": {
                     "hatch": {
@@ -430,7 +446,19 @@ class TestPackage:
             case {"build-system": {"build-backend": "hatchling.build"}}:
                 return
         _report("P6", _in_pyproject("build-backend"))
-
+{% if cookiecutter.layout == 'workspace' %}
+    def test_p6_version_and_core_come_from_the_workspace(self, project: dict[str, object]) -> None:
+        match project:
+            case {
+                "project": {"dynamic": ["version"], "dependencies": [*dependencies]},
+                "tool": {
+                    "hatch": {"version": {"source": "vcs"}},
+                    "uv": {"sources": {"vision-agents": {"workspace": True}}},
+                },
+            } if "vision-agents" in dependencies:
+                return
+        _report("P6", _in_pyproject("dependencies"))
+{% endif %}
     def test_p7_the_package_exports_realtime(self, package: list[Source]) -> None:
         [init] = [each for each in package if each.path == PACKAGE / "__init__.py"]
         imported = {
@@ -486,7 +514,24 @@ class TestPackage:
             keys |= {"STREAM_API_KEY", "STREAM_API_SECRET"}
         named = re.findall(r"^(\w+)=", (example / ".env.example").read_text("utf-8"), re.MULTILINE)
         _report("P9", [f"example/.env.example ({key})" for key in sorted(keys - {*named})])
-
+{% if cookiecutter.layout == 'workspace' %}
+    def test_p10_the_monorepo_knows_the_plugin(self, project: dict[str, dict[str, str]]) -> None:
+        files = (HOUSE / "pyproject.toml", HOUSE / "agents-core" / "pyproject.toml")
+        root, core = (tomllib.loads(path.read_text(encoding="utf-8")) for path in files)
+        name, uv = project["project"]["name"], root["tool"]["uv"]
+        source, member = {"workspace": True}, f"plugins/{ROOT.name}"
+        members = uv["workspace"]["members"]
+        places = {
+            f"../../pyproject.toml ({name} in uv sources)": uv["sources"].get(name) == source,
+            f"../../pyproject.toml ({member} in uv workspace members)": any(
+                fnmatch(member, pattern) for pattern in members
+            ),
+            f"../../agents-core/pyproject.toml (extra {PACKAGE.name})": (
+                [name] in core["project"]["optional-dependencies"].values()
+            ),
+        }
+        _report("P10", [place for place, registered in places.items() if not registered])
+{% endif %}
 
 class TestCode:
     """C: the code."""
@@ -796,12 +841,10 @@ class TestTests:
         _report("T3", ["tests/"])
 
     def test_t4_nobody_touches_sys_path(
-        self, tests: list[Source], project: dict[str, object]
+        self, tests: list[Source], pytest_ini: configparser.SectionProxy
     ) -> None:
         _report("T4", _named(tests, lambda name: name == "syspath_prepend"))
-        match project:
-            case {"tool": {"pytest": {"ini_options": {"pythonpath": _}}}}:
-                _report("T4", _in_pyproject("pythonpath"))
+        _report("T4", ["pytest.ini (pythonpath)"] if "pythonpath" in pytest_ini else [])
 
     def test_t5_tests_sit_in_classes(self, tests: list[Source]) -> None:
         found = []
@@ -822,21 +865,16 @@ class TestTests:
     def test_t6_tests_watch_no_calls(self, tests: list[Source]) -> None:
         _report("T6", _named(tests, WATCHES.fullmatch))
 
-    def test_t7_pytest_is_strict(self, project: dict[str, object]) -> None:
-        match project:
-            case {
-                "tool": {
-                    "pytest": {
-                        "ini_options": {
-                            "asyncio_mode": "auto",
-                            "timeout": int(seconds),
-                            "addopts": [*options],
-                        }
-                    }
-                }
-            } if seconds > 0 and {"--import-mode=importlib", "--strict-markers"} <= set(options):
-                return
-        _report("T7", _in_pyproject("addopts", "tool.pytest.ini_options"))
+    def test_t7_pytest_is_strict(self, pytest_ini: configparser.SectionProxy) -> None:
+        options = pytest_ini.get("addopts", "").split()
+        limits = [each.partition("=")[2] for each in options if each.startswith("--timeout=")]
+        seconds = float(pytest_ini.get("timeout", next(iter(limits), "0")))
+        if (
+            pytest_ini.get("asyncio_mode") != "auto"
+            or seconds <= 0
+            or not {"--import-mode=importlib", "--strict-markers"} <= set(options)
+        ):
+            _report("T7", ["pytest.ini"])
 
 
 if __name__ == "__main__":

@@ -30,11 +30,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def outside_the_loop() -> Iterator[None]:
-    """Watches from outside: frozen threads, blocking calls of the plugin."""
+def outside_the_loop() -> None:
+    """Watches from outside: frozen threads."""
     watch.install()
     gc.collect()
     gc.freeze()  # what was imported needs no second look after every test
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blockbuster() -> Iterator[None]:
+    """No blocking call of the plugin; in the house's monorepo instead of its own, for all code."""
     with blockbuster_ctx(plugin):
         yield
 

@@ -66,7 +66,10 @@ KindT = TypeVar("KindT")
 
 @dataclass(frozen=True)
 class Facts:
-    """The provider, as contract.toml describes it."""
+    """The provider, as contract.toml describes it.
+
+    A fact that comes in later needs a default: pages written before it stay as they are.
+    """
 
     wire: str
     input_rate: int
