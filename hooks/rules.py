@@ -54,7 +54,7 @@ TAKEN = frozenset(
     agent aiohttp aioice aiortc av blockbuster call call_id call_type client conftest contract core
     create_agent deque dotenv events examples hatchling held_output item join_call kwargs llm
     load_dotenv logger loopback matplotlib messages msgspec mypy numpy parrot peer plugin plugins
-    provider pytest realtime ruff test tests turns video vision_agents websockets wire
+    provider pybase64 pytest realtime ruff test tests turns video vision_agents websockets wire
     """.split()
 )
 WINDOWS_DEVICES = frozenset(
