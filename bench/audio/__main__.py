@@ -12,7 +12,7 @@ import math
 import os
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from bench import scaffold
 from . import cold, report, sessions, sides
 from .fidelity import KEPT_HZ, REJECTED_HZ, fidelity
 from .frames import audio_in, audio_out, barge_in
-from .profile import profile
+from .profile import profile_in, profile_out
 from .provider import Provider, provider
 
 PARTS = ("in", "out", "fidelity", "barge", "sessions", "cold", "profile")
@@ -142,24 +142,26 @@ class Benchmark:
         self.say("Cold", report.table(["", ""], rows))
 
     async def profile(self) -> None:
-        """Where a frame's time goes."""
+        """Where the time of a frame goes."""
         with provider() as far_end:
-            self.stages = await profile(far_end, self._rounds)
-        rows = [
-            [side, *(f"{micros:.1f}" for micros in each.values()), f"{sum(each.values()):.1f}"]
-            for side, each in self.stages.items()
-        ]
-        head = ["", *self.stages["this"], "all"]
-        self.say("A 20 ms frame, 48 kHz mono to 24 kHz, µs CPU", report.table(head, rows))
+            self.stages = await profile_in(far_end, self._rounds)
+            out = await profile_out(far_end, self._rounds // 4)
+        titles = ("A 20 ms frame in, 48 kHz mono to 24 kHz", "A 100 ms piece out")
+        for title, stages in zip(titles, (self.stages, out), strict=True):
+            rows = [
+                [side, *(f"{micros:.1f}" for micros in each.values()), f"{sum(each.values()):.1f}"]
+                for side, each in stages.items()
+            ]
+            self.say(f"{title}, µs CPU", report.table(["", *stages["this"], "all"], rows))
 
 
 @asynccontextmanager
 async def _opened(
-    names: Iterator[str] | Mapping[str, object] | tuple[str, ...],
+    names: Iterable[str],
     far_end: Provider,
     *,
     deflates: bool = False,
-) -> Iterator[dict[str, sides.Side]]:
+) -> AsyncIterator[dict[str, sides.Side]]:
     opened = {name: await sides.OPENERS[name](far_end, deflates) for name in names}
     try:
         yield opened

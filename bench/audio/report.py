@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from .profile import STAGES
+from .profile import STAGES_IN
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -39,7 +39,7 @@ def picture(
         axis.margins(x=0.15)
     axis = axes[-1]
     left = dict.fromkeys(stages, 0.0)
-    for stage, colour in zip(STAGES, ("#2a6f97", "#61a5c2", "#a9d6e5", "#f4a261"), strict=True):
+    for stage, colour in zip(STAGES_IN, ("#2a6f97", "#61a5c2", "#a9d6e5", "#f4a261"), strict=True):
         widths = [max(0.0, stages[side][stage]) for side in stages]
         axis.barh(list(stages), widths, left=list(left.values()), color=colour, label=stage)
         for side, width in zip(stages, widths, strict=True):

@@ -98,11 +98,13 @@ async def ramp(side: str) -> dict[str, float]:
             started, began = time.process_time(), time.perf_counter()
             late = await crowd.lateness_ms()
             spent = (time.process_time() - started) / (time.perf_counter() - began)
+            # Of the first step, where no session is late yet: the same work on every side.
+            cost = cost or spent / len(crowd.sides)
             if late > LATE_MS:
                 late = min(late, await crowd.lateness_ms())
             if late > LATE_MS:
                 break
-            held, cost = len(crowd.sides), cost or spent / len(crowd.sides)
+            held = len(crowd.sides)
             grown_mb = (memory_mb() - memory) / (held - 1)
         await crowd.leave()
     return {"held": held, "cpu_ms_per_s": cost * 1000, "memory_mb": grown_mb}
