@@ -114,7 +114,7 @@ class Outcome:
     @property
     def excused(self) -> bool:
         """It was skipped for what the provider lacks, or because it needs the provider."""
-        excuses = ("contract.toml: ", "wire.py: ", "pyproject.toml: ", LIVE)
+        excuses = ("contract.toml: ", "wire.py: ", "client.py: ", "pyproject.toml: ", LIVE)
         return not self.failed and self.skipped.startswith(excuses)
 
 

@@ -28,6 +28,7 @@ class Arguments(TypedDict, total=False):
     tool_timeout_s: float
     response_timeout_s: float
     input_audio_pacing: AudioInputPacingConfig | None
+    input_chunk_ms: int
 
 
 def dial(

@@ -27,7 +27,7 @@ from .kit import (
     speak,
     tone,
 )
-from .making import Make
+from .making import Make, dial
 
 MAX_FRAME_BYTES = 64 * 1024
 MARK = 11111
@@ -185,6 +185,20 @@ class TestAudioIn:
         assert late, "nothing arrived any more"
         assert not _holds_mark(samples_of(late)), "audio from before the interrupt arrived"
 
+    async def test_ai3_an_interrupt_leaves_no_piece(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """What was said before an interrupt is answered after it."""
+        llm = make(input_chunk_ms=100)
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, _marked(0.08))
+        await llm.interrupt()
+        await speak(llm, _unmarked(0.3))
+        heard = await _heard(connection, llm)
+        assert len(heard) > 0
+        assert not _holds_mark(heard), "audio from before the interrupt arrived"
+
     async def test_ai4_paced_audio_is_steady(
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
@@ -230,6 +244,42 @@ class TestAudioIn:
         assert transit.same(heard.tobytes(), spoken.tobytes(), facts.input_rate)
         sizes = [len(c.data) for c in said.connection.received(events.AppendAudio)]
         assert max(sizes) <= MAX_FRAME_BYTES, f"a frame of {max(sizes)} bytes"
+
+    @pytest.mark.parametrize("ms", [40, 100])
+    async def test_ai4_audio_goes_out_in_pieces(
+        self, make: Make, provider: loopback.Provider, facts: Facts, ms: int
+    ) -> None:
+        """The setting that saves work saves none, or the agent hears later than it says."""
+        _needs_messages()
+        llm = make(input_chunk_ms=ms)
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, frames(tone(440, 1.0, 48000), 48000))
+        # All but what does not fill a piece, and it is there while the caller still speaks.
+        await connection.wait_for(events.AppendAudio, 1000 // ms - 1)
+        await llm.close()
+        await connection.closed.wait()
+        sizes = [len(command.data) for command in connection.received(events.AppendAudio)]
+        piece = facts.input_rate * ms // 1000 * 2
+        assert set(sizes[:-1]) == {piece}, f"pieces of {sizes} bytes, not {piece}"
+        assert abs(sum(sizes) - facts.input_rate * 2) <= 4, "not all of it arrived"
+
+    @pytest.mark.allows("open connections")
+    async def test_ai4_audio_does_not_pile_up(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """A provider that stops reading fills the memory, and nobody hears of it."""
+        _needs_messages()
+        llm = make(client=dial(provider, send_timeout_s=0.05))
+        await llm.connect()
+        (await provider.connection()).freeze()
+        pieces = frames(tone(300, 5.0, facts.input_rate), facts.input_rate, ms=5000)
+        sent_s = 0
+        while llm.connected:
+            assert sent_s < 1000, "all of it was taken, and the session goes on"
+            await speak(llm, pieces)
+            await asyncio.sleep(0)  # the reader is who notices
+            sent_s += 5
 
     async def test_ai5_a_tone_stays_a_tone(self, said: "Said", facts: Facts) -> None:
         """The agent mishears people whose words it should understand."""
@@ -291,12 +341,13 @@ class TestAudioIn:
         missing_ms = 1000 - len(heard) / facts.input_rate * 1000
         assert abs(missing_ms) < ms + transit.SLACK_S * 1000, f"{missing_ms:.1f} ms are missing"
 
+    @pytest.mark.parametrize("chunk_ms", [0, 150])
     async def test_ai7_a_commit_sends_the_rest(
-        self, make: Make, provider: loopback.Provider, facts: Facts
+        self, make: Make, provider: loopback.Provider, facts: Facts, chunk_ms: int
     ) -> None:
         """Push-to-talk cuts off the end of every sentence."""
         facts.need("manual_turns")
-        llm = make(turn_detection=False)
+        llm = make(turn_detection=False, input_chunk_ms=chunk_ms)
         await llm.connect()
         connection = await provider.connection()
         for count, participant in enumerate((ALICE, BOB), start=1):
@@ -338,3 +389,8 @@ class Said:
         before = len(self.connection.audio())
         await speak(self._llm, [pcm], participant)
         return samples_of((await self.connection.wait_audio(before + 1))[before:])
+
+
+def _needs_messages() -> None:
+    if events.AppendAudio in transit.ON_ITS_OWN:
+        pytest.skip("client.py: audio goes over a track of its own")

@@ -103,6 +103,8 @@ class TestConstruct:
             ("tool_timeout_s", 0),
             ("response_timeout_s", -1),
             ("modalities", "smell"),
+            ("input_chunk_ms", -1),
+            ("input_chunk_ms", 1000),
             ("base_url", ""),
             ("base_url", "api.example.com/v1"),
             ("base_url", "ftp://api.example.com/v1"),

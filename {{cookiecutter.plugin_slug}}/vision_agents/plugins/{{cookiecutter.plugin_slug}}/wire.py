@@ -438,7 +438,7 @@ class ClientCodec:
         """Say a command in the provider's words."""
         match command:
             case events.AppendAudio(data):
-                return [_frame("input_audio_buffer.append", audio=data)]
+                return [_encode({"type": "input_audio_buffer.append", "audio": data}).decode()]
 {%- if cookiecutter.video == 'yes' %}
             case events.AppendImage(data):
                 picture = f"{_JPEG}{msgspec.to_builtins(data)}"

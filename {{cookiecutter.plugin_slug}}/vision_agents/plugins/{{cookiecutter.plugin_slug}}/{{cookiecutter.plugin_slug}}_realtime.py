@@ -55,7 +55,10 @@ INPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{
 OUTPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{ cookiecutter.output_sample_rate }}{% endif %}
 """What the provider gives, Hz, unless it announces another rate."""
 
-TOOLS_GRACE_S = 0.5
+MAX_INPUT_CHUNK_MS = 200
+"""Longer pieces of input audio save no more, and make the agent slow to hear."""
+
+TOOLS_GRACE_S = 0.25
 """How long close() lets tools finish before it cancels them."""
 
 HEALTHY_SESSION_S = 30.0
@@ -97,6 +100,8 @@ class Realtime(realtime.Realtime):
         tool_timeout_s: bound on one tool call.
         response_timeout_s: bound on the provider's silence while a response is awaited.
         input_audio_pacing: send input audio at a steady pace; None sends it as it comes.
+        input_chunk_ms: collect input audio into pieces of that many ms, which costs as
+            much latency and saves CPU time; 0 sends each frame as it comes.
 
     Raises:
         ValueError: an argument is no good; the message says which and what to do.
@@ -121,6 +126,7 @@ class Realtime(realtime.Realtime):
         tool_timeout_s: float = 30.0,
         response_timeout_s: float = 30.0,
         input_audio_pacing: AudioInputPacingConfig | None = None,
+        input_chunk_ms: int = 0,
     ) -> None:
         if not model:
             raise ValueError(f"model={model!r} is empty: name one of the provider's models")
@@ -132,6 +138,10 @@ class Realtime(realtime.Realtime):
             raise ValueError(f"tool_timeout_s={tool_timeout_s!r} must be positive: seconds")
         if response_timeout_s <= 0:
             raise ValueError(f"response_timeout_s={response_timeout_s!r} must be positive: seconds")
+        if not 0 <= input_chunk_ms <= MAX_INPUT_CHUNK_MS:
+            raise ValueError(
+                f"input_chunk_ms={input_chunk_ms!r} must be 0 to {MAX_INPUT_CHUNK_MS}: milliseconds"
+            )
         super().__init__(fps=fps, input_audio_pacing=input_audio_pacing)
         self.model = model
         self.client = client if client is not None else build_client(api_key, base_url)
@@ -143,6 +153,7 @@ class Realtime(realtime.Realtime):
         self.options = dict(options or {})
         self._tool_timeout_s = tool_timeout_s
         self._response_timeout_s = response_timeout_s
+        self._input_chunk = INPUT_SAMPLE_RATE * input_chunk_ms // 1000  # samples; 0: any number
 
         self._lifecycle = asyncio.Lock()
         self._opening: asyncio.Task[Session] | None = None
@@ -211,6 +222,8 @@ class Realtime(realtime.Realtime):
         async with self._lifecycle:
             try:
                 await self._finish_tools()
+                if self._session is not None:
+                    await self._send_rest(self._session)
             finally:
                 try:
                     await self._stop_tasks()
@@ -257,7 +270,7 @@ class Realtime(realtime.Realtime):
         resampler = self._resamplers.get(speaker_id)
         if resampler is None:
             # A resampler remembers the samples before: one a speaker.
-            resampler = FrameResampler(INPUT_SAMPLE_RATE, "mono", "s16", 0)
+            resampler = FrameResampler(INPUT_SAMPLE_RATE, "mono", "s16", self._input_chunk)
             self._resamplers[speaker_id] = resampler
             if len(self._resamplers) > MAX_SPEAKERS:
                 del self._resamplers[next(iter(self._resamplers))]
@@ -273,8 +286,7 @@ class Realtime(realtime.Realtime):
             SessionError: there is no session.
         """
         session = await self._ready()
-        for resampler in self._resamplers.values():
-            await self._send_audio(session, resampler.flush())
+        await self._send_rest(session)
         if not self._turns.hears_speech:
             await self._start_user_speech(None)
         self._end_user_speech()
@@ -516,7 +528,10 @@ class Realtime(realtime.Realtime):
         """
         async for event in session.events():
             try:
-                await self._handle_event(session, event)
+                if isinstance(event, events.AudioDelta):
+                    self._on_audio(session, event)
+                else:
+                    await self._handle_event(session, event)
             except Exception as error:
                 # Whatever one event does wrong, it must not end the call.
                 logger.exception("Failed to handle %s", type(event).__name__)
@@ -524,8 +539,6 @@ class Realtime(realtime.Realtime):
 
     async def _handle_event(self, session: Session, event: events.Event) -> None:
         match event:
-            case events.AudioDelta():
-                self._on_audio(session, event)
             case events.Resumable(handle):
                 self._handle = handle
                 self._said_since_handle.clear()
@@ -893,6 +906,11 @@ class Realtime(realtime.Realtime):
                 duration_ms=len(data) / 2 / INPUT_SAMPLE_RATE * 1000,
                 provider=self.provider_name,
             )
+
+    async def _send_rest(self, session: Session) -> None:
+        """Send what the resamplers still hold: the last of what was said."""
+        for resampler in self._resamplers.values():
+            await self._send_audio(session, resampler.flush())
 
     async def _tell(self, *commands: events.Command) -> None:
         """Send what need not arrive where the session is gone."""
