@@ -42,7 +42,8 @@ for folder in sys.argv[1:]:
     if not child:
         os.chdir(folder)
         sys.path.insert(0, folder)
-        os._exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
+        options = ["--collect-only", "-q", "--assert=plain", "-p", "no:cacheprovider"]
+        os._exit(pytest.main(options))
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(f"{folder} does not collect")
 """
