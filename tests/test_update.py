@@ -17,6 +17,8 @@ from tests.generated import ROOT, Plugin, run, small_house
 from tests.test_refused_answers import state_of
 from tests.test_second_wire import PLACES, SECOND_WIRE
 
+pytestmark = pytest.mark.timeout(1800)  # one test waits for all of them to be made
+
 SLUG = "{{cookiecutter.plugin_slug}}"
 PACKAGE = f"{SLUG}/vision_agents/plugins/{SLUG}"
 ACME = Path("vision_agents", "plugins", "acme")
