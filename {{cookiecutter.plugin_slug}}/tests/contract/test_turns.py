@@ -910,6 +910,8 @@ class TestTurns:
         cuts = connection.received(events.TruncateItem)
         assert {cut.item_id for cut in cuts} == {"item_response_1", "item_response_2"}
         assert sum(cut.audio_end_ms for cut in cuts) <= played_ms
+        heard = [cut.audio_end_ms for cut in cuts if cut.item_id == "item_response_2"]
+        assert heard == [0], "the first plays on, and of the second was nothing heard"
 
     async def test_tn6_an_answer_of_two_messages(
         self, llm: Realtime, connection: loopback.Connection, facts: Facts, long: bytes
