@@ -12,6 +12,7 @@ from vision_agents.core.llm.realtime import (
 )
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
+from . import transit
 from .kit import ALICE, Ear, Facts, Recorder, converse, fence, frames, ramp, say, speak, tone
 from .making import Make, dial
 from .watch import Watch
@@ -201,7 +202,7 @@ class TestConnection:
         self, make: Make, provider: loopback.Provider
     ) -> None:
         """Each attempt that failed keeps a session open, and paid for."""
-        client = dial(provider, connect_timeout_s=0.1, reconnect_attempts=2)
+        client = dial(provider, connect_timeout_s=transit.CONNECTS_S, reconnect_attempts=2)
         llm = make(client=client)
         await llm.connect()
         record = make.record(llm)
