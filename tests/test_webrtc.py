@@ -34,7 +34,7 @@ Peer = Any
 USER = Participant(None, "alice", "participant-alice")
 SESSION = {"type": "realtime", "model": "a-model"}
 RATE = 48000
-WAIT_S = 10.0
+WAIT_S = 30.0
 CONSENT_S = 45.0
 """How long aiortc takes at most to see that the other end is gone (RFC 7675)."""
 

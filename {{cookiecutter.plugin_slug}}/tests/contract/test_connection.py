@@ -14,6 +14,7 @@ from vision_agents.core.llm.realtime import (
 )
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
+from . import transit
 from .kit import (
     ALICE,
     Ear,
@@ -262,7 +263,7 @@ class TestConnection:
         self, make: Make, provider: loopback.Provider
     ) -> None:
         """Each attempt that failed keeps a session open, and paid for."""
-        client = dial(provider, connect_timeout_s=0.1, reconnect_attempts=2)
+        client = dial(provider, connect_timeout_s=transit.CONNECTS_S, reconnect_attempts=2)
         llm = make(client=client)
         await llm.connect()
         record = make.record(llm)

@@ -92,7 +92,7 @@ def _sent(connection: loopback.Connection) -> list[events.Command]:
 
 async def _plays_out(connection: loopback.Connection, record: Recorder, ms: float) -> None:
     await fence(connection, record)
-    over = time.perf_counter() + ms / 1000
+    over = time.perf_counter() + ms / 1000 + transit.LATE_S
     while time.perf_counter() < over:
         await fence(connection, record)
 
