@@ -72,34 +72,36 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plugin = suite.generate(folder, arguments.answers)
         if arguments.flake:
-            return _flake(plugin, arguments.flake)
-        mutants, unbuilt = catalogue.load()
+            return _flake(suite.generate(folder, arguments.answers), arguments.flake)
 
         def chosen(number: str) -> bool:
             return any(fnmatch(number, each) for each in arguments.only.split(","))
 
-        mutants = [mutant for mutant in mutants if chosen(mutant.id)]
+        mutants = [mutant for mutant in catalogue.load() if chosen(mutant.id)]
         if not mutants:
             print(f"no mutant is called {arguments.only}")
             return 2
-        misfits = _misfits(mutants, plugin)
+        kinds = sorted({mutant.on for mutant in mutants})
+        plugins = {kind: suite.generate(folder / kind, kind) for kind in kinds}
+        misfits = _misfits(mutants, plugins)
         if misfits or arguments.fits:
             print("\n".join(misfits) or f"all {len(mutants)} fit")
             return 2 if misfits else 0
-        plain = suite.run(plugin, limit_s=LIMIT_S)
-        print(f"unmutated: {plain}", flush=True)
-        _tell(plain)
-        if plain.uncollected or not plain.tests:
-            return 2
+        plain = {kind: suite.run(plugin, limit_s=LIMIT_S) for kind, plugin in plugins.items()}
+        for kind, report in plain.items():
+            print(f"unmutated, {kind}: {report}", flush=True)
+            _tell(report)
+            if report.uncollected or not report.tests:
+                return 2
         started = time.perf_counter()
 
         def examine(mutant: Mutant) -> Verdict:
-            copy = suite.copy(plugin, folder / mutant.id)
+            copy = suite.copy(plugins[mutant.on], folder / mutant.id)
             for path, text in mutant.patched(copy).items():
                 path.write_text(text, encoding="utf-8")
-            return _examine(mutant, copy, set(plain.failures), whole=arguments.full)
+            known = set(plain[mutant.on].failures)
+            return _examine(mutant, copy, known, whole=arguments.full)
 
         print(
             "id    verdict   should      failed                                    of tests    took"
@@ -111,9 +113,6 @@ def main() -> int:
                 if arguments.tell:
                     _tell(verdict.report)
                 verdicts.append(verdict)
-    for number, why in sorted(unbuilt.items()):
-        if chosen(number):
-            print(f"{number:26} unbuilt   {why}")
     print(f"{time.perf_counter() - started:.0f} s")
     enough = True
     for kind, belongs in (("really made", True), ("of our own", False)):
@@ -122,14 +121,14 @@ def main() -> int:
         named = sum(bool(verdict.named) for verdict in counted)
         print(f"{kind}: {caught} of {len(counted)} caught, {named} by a contract they name")
         enough = enough and caught >= WANTED * len(counted)
-    return 0 if enough and not plain.failures else 1
+    return 0 if enough and not any(report.failures for report in plain.values()) else 1
 
 
-def _misfits(mutants: list[Mutant], plugin: Path) -> list[str]:
+def _misfits(mutants: list[Mutant], plugins: dict[str, Path]) -> list[str]:
     misfits: list[str] = []
     for mutant in mutants:
         try:
-            mutant.patched(plugin)
+            mutant.patched(plugins[mutant.on])
         except catalogue.DoesNotFit as error:
             misfits.append(str(error))
     return misfits

@@ -6,6 +6,7 @@ They stand in the TOML files beside this one, a file an area:
     id = "H18"
     breaks = ["AO1"]             # the contracts that should notice; another of their group may, too
     why = "what changes, and how anybody could tell"
+    on = "video"                 # an answer set, or "second_wire"; without, the default plugin
     [[mutant.edit]]
     file = "acme_realtime.py"    # in the package, or else in the plugin's folder
     find = '''...'''             # exactly once in that file
@@ -35,13 +36,14 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug; ``source`` is the file that describes it."""
+    """One bug; ``source`` is the file that describes it, ``on`` the plugin to put it into."""
 
     id: str
     breaks: tuple[str, ...]
     why: str
     edits: tuple[Edit, ...]
     source: str
+    on: str = "default"
 
     @property
     def really_made(self) -> bool:
@@ -72,19 +74,17 @@ class Mutant:
         return texts
 
 
-def load() -> tuple[list[Mutant], dict[str, str]]:
-    """Read them all; returns the mutants, and why others cannot be built, by id."""
+def load() -> list[Mutant]:
+    """Read them all."""
     mutants: list[Mutant] = []
-    unbuilt: dict[str, str] = {}
     for path in sorted(Path(__file__).parent.glob("*.toml")):
         page = tomllib.loads(path.read_text(encoding="utf-8"))
         for entry in page.get("mutant", []):
             edits = tuple(Edit(**edit) for edit in entry.pop("edit"))
             breaks = tuple(entry.pop("breaks"))
             mutants.append(Mutant(**entry, breaks=breaks, edits=edits, source=path.name))
-        unbuilt |= {entry["id"]: entry["why"] for entry in page.get("unbuilt", [])}
-    ids = [mutant.id for mutant in mutants] + list(unbuilt)
+    ids = [mutant.id for mutant in mutants]
     twice = {each for each in ids if ids.count(each) > 1}
     if twice:
         raise ValueError(f"told twice: {', '.join(sorted(twice))}")
-    return sorted(mutants, key=lambda mutant: mutant.id), unbuilt
+    return sorted(mutants, key=lambda mutant: mutant.id)

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
+from tests import second_wire
+
 ROOT = Path(__file__).parents[2]
 SLUG = "acme"
 PACKAGE = Path("vision_agents", "plugins", SLUG)
@@ -68,8 +70,16 @@ class Report:
 
 
 def generate(folder: Path, answers: str = "default") -> Path:
-    """Generate a plugin of that slug from an answer set; returns its folder."""
-    chosen = json.loads((ROOT / "tests" / "answers" / f"{answers}.json").read_text("utf-8"))
+    """Generate a plugin of that slug; returns its folder.
+
+    Args:
+        folder: where to.
+        answers: an answer set, or "second_wire" for a plugin that speaks that.
+    """
+    if answers == "second_wire":
+        chosen = second_wire.ANSWERS
+    else:
+        chosen = json.loads((ROOT / "tests" / "answers" / f"{answers}.json").read_text("utf-8"))
     plugin = cookiecutter(
         str(ROOT),
         no_input=True,
@@ -77,6 +87,8 @@ def generate(folder: Path, answers: str = "default") -> Path:
         output_dir=str(folder),
         default_config={"replay_dir": str(folder / "replays")},
     )
+    if answers == "second_wire":
+        second_wire.put_into(Path(plugin))
     return Path(plugin)
 
 
