@@ -72,19 +72,26 @@ class Pulse(threading.Thread):
         self._on_beat.append(look)
 
     def run(self) -> None:
-        beaten_at, told = self._clock(), False
-        while not self._ended.wait(TICK_S):
-            if self._beaten or not self._loop.is_running():
-                self._beaten, beaten_at, told = False, self._clock(), False
+        beaten_at = woken_at = self._clock()
+        seems = ""
+        while True:
+            ended = self._ended.wait(TICK_S)
+            if ended or self._beaten or not self._loop.is_running():
+                # The system says what a thread waited once it runs again: so it is asked again.
+                if seems and self._clock() - beaten_at > GAP_S:
+                    self.gaps.append(seems)
+                if ended:
+                    return
+                beaten_at = woken_at = self._clock()
+                self._beaten, seems = False, ""
                 continue
-            stood_still = self._clock() - beaten_at
-            if stood_still > GAP_S and not told:
-                told = True
+            now = self._clock()
+            if now - beaten_at > GAP_S and not seems:
                 frame = sys._current_frames().get(self._loop_thread)
                 where = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
-                self.gaps.append(f"the event loop stood still for {GAP_S:g} s at\n{where}")
-            if stood_still > FROZEN_S:
-                beaten_at = self._clock()
+                seems = f"the event loop stood still for {GAP_S:g} s at\n{where}"
+            if now - woken_at > FROZEN_S:
+                woken_at = now
                 _raise_in(self._loop_thread)
 
     def _clock(self) -> float:
