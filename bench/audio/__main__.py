@@ -1,6 +1,6 @@
 """What the generated plugin costs, against the shipped ones and the floor.
 
-uv run --group bench python -m bench.audio [--only in,out,...] [--output FOLDER]
+uv run --with-requirements bench/audio/requirements.txt python -m bench.audio [--only in,out,...] [--output FOLDER]
 
 Prints what it finds as Markdown; leaves it with a picture in the output folder.
 """
