@@ -164,7 +164,7 @@ class TestLifecycle:
     ) -> None:
         """A provider that restarts at the wrong moment hangs the agent."""
         provider.accepts.clear()
-        llm = make(client=dial(provider, connect_timeout_s=BOUND_S))
+        llm = make()
         connecting = asyncio.create_task(llm.connect())
         connection = await provider.connection()
         connection.abort()

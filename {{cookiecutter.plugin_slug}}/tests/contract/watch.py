@@ -49,7 +49,7 @@ class Pulse(threading.Thread):
         self.gaps: list[str] = []
         self._loop = loop
         self._loop_thread = threading.get_ident()
-        self._loop_thread_number = threading.get_native_id()
+        self._waited_s: dict[str, float] = {}  # by thread, of those that are gone, too
         self._beaten = True
         self._ended = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -95,9 +95,10 @@ class Pulse(threading.Thread):
                 _raise_in(self._loop_thread)
 
     def _clock(self) -> float:
-        # The loop's thread may wait for this one, too: for the interpreter's lock.
-        waited = _waited_s(self._loop_thread_number) + _waited_s(threading.get_native_id())
-        return time.monotonic() - waited
+        # The loop may wait for any thread: for the interpreter's lock, or for it to start.
+        for thread in Path("/proc/self/task").glob("*"):
+            self._waited_s[thread.name] = _waited_s(thread) or self._waited_s.get(thread.name, 0.0)
+        return time.monotonic() - sum(self._waited_s.values())
 
     def _beat(self) -> None:
         self._beaten = True
@@ -295,10 +296,10 @@ def install() -> None:
         signal.signal(signal.SIGUSR2, _on_signal)
 
 
-def _waited_s(thread_number: int) -> float:
+def _waited_s(thread: Path) -> float:
     """How long a thread has waited for a processor so far; 0 where the system does not say."""
     try:
-        text = Path(f"/proc/self/task/{thread_number}/schedstat").read_text(encoding="ascii")
+        text = (thread / "schedstat").read_text(encoding="ascii")
     except OSError:
         return 0.0
     return int(text.split()[1]) / 1e9
