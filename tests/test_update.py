@@ -57,8 +57,8 @@ FIRST_FACTS = set(
     """
     wire input_rate output_rate text tools video turn_detection transcription history manual_turns
     truncation cancellation resumes cancels_tool_calls expired_reason fatal_reason ids speech_events
-    usage control_markers server_tools response_options session_options announced_rate
-    announced_rate_options unknown_frame required_fields fatal_code
+    turn_detection_settings usage control_markers server_tools response_options session_options
+    announced_rate announced_rate_options unknown_frame required_fields fatal_code
     """.split()
 )
 
