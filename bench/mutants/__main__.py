@@ -1,7 +1,7 @@
 """How many of the bugs that were really made does the contract suite catch?
 
 uv run -m bench.mutants [--only "H??,P1?"] [--jobs 2]    # each bug alone
-uv run -m bench.mutants --flake 20 [--answers webrtc]    # no bug, under load
+uv run -m bench.mutants --flake 20 [--answers video]     # no bug, under load
 """
 
 import argparse
