@@ -1,7 +1,8 @@
 """The house's conventions: each by its id, with what keeps it and the way out.
 
-`uv run tests/test_conventions.py` runs them all, ruff and mypy among them; `uv run pytest` all
-that takes no time. A finding names the rule, the line and the way out. Not the author's to edit.
+`uv run tests/test_conventions.py` runs them all on every file, ruff and mypy among them;
+`uv run pytest` what takes no time, and not on the sealed suite. A finding names the rule, the
+line and the way out. Not the author's to edit.
 """
 
 import ast
@@ -16,7 +17,8 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 {% if cookiecutter.layout == 'workspace' %}from fnmatch import fnmatch
-{% endif %}from itertools import pairwise
+{% endif %}from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -143,8 +145,10 @@ class Source:
         return f"{self.path.relative_to(ROOT).as_posix()}:{line}"
 
 
-def _read(folder: str) -> list[Source]:
-    paths = [path for path in sorted((ROOT / folder).rglob("*.py")) if ".venv" not in path.parts]
+def _read(folder: str, *left_out: str) -> list[Source]:
+    left_out = (*left_out, ".venv")
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    paths = [path for path in paths if not set(left_out) & set(path.relative_to(ROOT).parts)]
     texts = [(path, path.read_text(encoding="utf-8")) for path in paths]
     return [Source(path, ast.parse(text), _comments(text)) for path, text in texts]
 
@@ -161,9 +165,10 @@ def package() -> list[Source]:
 
 
 @pytest.fixture(scope="module")
-def tests() -> list[Source]:
-    """The tests' files."""
-    return _read("tests")
+def tests(request: pytest.FixtureRequest) -> list[Source]:
+    """The tests' files; those of the suite, which its seal keeps, where all is run."""
+    whole = "Tools" in request.config.getini("python_classes")
+    return _read("tests", *([] if whole else ["contract"]))
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +225,14 @@ def _in_pyproject(*keys: str) -> list[str]:
     return ["pyproject.toml"]
 
 
+@cache
+def _nodes(tree: ast.AST) -> list[ast.AST]:
+    """All there is in a file; nearly every rule asks."""
+    return list(ast.walk(tree))
+
+
 def _functions(tree: ast.AST) -> Iterator[Function]:
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, Function):
             yield node
 
@@ -232,15 +243,15 @@ def _methods(node: ast.ClassDef) -> dict[str, Function]:
 
 def _classes(sources: list[Source]) -> Iterator[tuple[Source, ast.ClassDef]]:
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in _nodes(source.tree):
             if isinstance(node, ast.ClassDef):
                 yield source, node
 
 
-def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+@cache
+def _calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    calls = [node for node in _nodes(tree) if isinstance(node, ast.Call)]
+    return [(ast.unparse(call.func), call) for call in calls]
 
 
 def _arguments(realtime: ast.ClassDef) -> dict[str, ast.expr | None]:
@@ -269,7 +280,7 @@ def _own(function: Function) -> Iterator[ast.AST]:
 
 def _loose_strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """First lines of strings that stand by themselves, as comments."""
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
                 yield node.lineno, f"# {text.strip().partition(chr(10))[0]}"
@@ -301,7 +312,7 @@ def _named(sources: list[Source], wrong: Callable[[str], object]) -> list[str]:
     """Where a name is used, of whatever it is."""
     found = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in _nodes(source.tree):
             match node:
                 case (
                     ast.Attribute(lineno=line, attr=name)
@@ -539,7 +550,7 @@ class TestCode:
     def test_c2_broad_excepts_say_why(self, everything: list[Source]) -> None:
         found = []
         for source in everything:
-            for node in ast.walk(source.tree):
+            for node in _nodes(source.tree):
                 if isinstance(node, ast.ExceptHandler) and (
                     node.type is None or BROAD & _names(node.type)
                 ):
@@ -558,7 +569,7 @@ class TestCode:
         found = [
             source.at(node.lineno)
             for source in everything
-            for node in ast.walk(source.tree)
+            for node in _nodes(source.tree)
             if (isinstance(node, ast.Name) and node.id in ATTRIBUTES)
             or (isinstance(node, ast.Attribute) and node.attr in ATTRIBUTE_METHODS)
         ]
@@ -567,7 +578,7 @@ class TestCode:
     def test_c4_docstrings_are_short(self, package: list[Source]) -> None:
         found = []
         for source in package:
-            for node in ast.walk(source.tree):
+            for node in _nodes(source.tree):
                 if isinstance(node, Function | ast.ClassDef):
                     said = DOCSTRING_SECTION.split(ast.get_docstring(node) or "")[0].strip()
                     if said.count("\n") >= DOCSTRING_LINES:
@@ -587,7 +598,7 @@ class TestCode:
         found = [
             source.at(node.lineno)
             for source in everything
-            for node in ast.walk(source.tree)
+            for node in _nodes(source.tree)
             if isinstance(node, ast.Name) and node.id == "__import__"
         ]
         _report("C7", found)
@@ -606,7 +617,7 @@ class TestCode:
         found = [
             source.at(node.lineno)
             for source in everything
-            for node in ast.walk(source.tree)
+            for node in _nodes(source.tree)
             if isinstance(node, ast.Import)
             and any(re.search(r"(^|\.)_[^_.]", alias.name) for alias in node.names)
         ]
@@ -631,7 +642,7 @@ class TestCode:
             unguarded = list(_unguarded(source.tree))
             found += [
                 source.at(call.lineno)
-                for node in ast.walk(source.tree)
+                for node in _nodes(source.tree)
                 if isinstance(node, ast.For | ast.AsyncFor | ast.While)
                 or (isinstance(node, Function) and HOT.search(node.name))
                 for call in ast.walk(node)
@@ -729,7 +740,7 @@ class TestCode:
         found = []
         for source in package:
             allowed = doors.get(source.path.stem)
-            for node in ast.walk(source.tree):
+            for node in _nodes(source.tree):
                 if allowed is not None and isinstance(node, ast.ImportFrom) and node.level:
                     named = {node.module} if node.module else {each.name for each in node.names}
                     found += [source.at(node.lineno)] if named - allowed else []
@@ -806,13 +817,13 @@ class TestTests:
         for source in tests:
             imported = {
                 alias.asname or alias.name
-                for node in ast.walk(source.tree)
+                for node in _nodes(source.tree)
                 if isinstance(node, ast.Import | ast.ImportFrom)
                 for alias in node.names
             }
             found += [
                 source.at(node.lineno)
-                for node in ast.walk(source.tree)
+                for node in _nodes(source.tree)
                 if isinstance(node, ast.Attribute)
                 and isinstance(node.ctx, ast.Store | ast.Del)
                 and ast.unparse(node).partition(".")[0] in imported
@@ -823,7 +834,7 @@ class TestTests:
         found = [
             source.at(node.lineno)
             for source in tests
-            for node in ast.walk(source.tree)
+            for node in _nodes(source.tree)
             if isinstance(node, ast.Attribute) and re.search(r"\bmark\.asyncio$", ast.unparse(node))
         ]
         _report("T2", found)

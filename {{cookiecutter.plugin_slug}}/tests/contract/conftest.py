@@ -34,7 +34,8 @@ def outside_the_loop() -> None:
     """Watches from outside: frozen threads."""
     watch.install()
     gc.collect()
-    gc.freeze()  # what was imported needs no second look after every test
+    gc.freeze()  # what was imported needs no second look
+    gc.disable()  # each test is looked at when it ends
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,8 +51,14 @@ def facts() -> Facts:
     return Facts.load(Path(__file__).parent.with_name("contract.toml"))
 
 
+@pytest.fixture(scope="session")
+def page() -> Page:
+    """contract.toml, and what it waives."""
+    return Page()
+
+
 @pytest.fixture(autouse=True)
-async def under_watch(request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
+async def under_watch(request: pytest.FixtureRequest, page: Page) -> AsyncIterator[Watch]:
     """Every scenario's checks; `@pytest.mark.allows` names those it breaks on purpose."""
     allowed = {name for mark in request.node.iter_markers("allows") for name in mark.args}
     test = request.function
@@ -69,8 +76,9 @@ async def under_watch(request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
     watching.begin()
     yield watching
     await watching.end()
-    waivers = Page().waivers
-    findings = [(contract, what) for contract, what in watching.findings if contract not in waivers]
+    findings = [
+        (contract, what) for contract, what in watching.findings if contract not in page.waivers
+    ]
     if findings:
         for contract, _ in findings:
             request.node.user_properties.append(("broke", contract))

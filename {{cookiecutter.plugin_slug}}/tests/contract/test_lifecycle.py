@@ -30,7 +30,7 @@ from .kit import (
 )
 from .making import Make, dial
 
-BOUND_S = 0.15
+BOUND_S = 0.1
 A_WORD = frames(tone(300, 0.02, 48000), 48000)
 
 Script = Callable[[loopback.Provider], Awaitable[None]]
@@ -436,9 +436,12 @@ class TestLifecycle:
 
     @pytest.mark.allows("open connections")
     async def test_lc8_closes_over_a_hung_provider(
-        self, llm: Realtime, connection: loopback.Connection
+        self, make: Make, provider: loopback.Provider
     ) -> None:
         """A provider that hangs keeps the agent in the call for ever."""
+        llm = make(client=dial(provider, send_timeout_s=0.1))
+        await llm.connect()
+        connection = await provider.connection()
 
         async def ask() -> None:
             async for _ in llm.simple_response("canary?", ALICE):

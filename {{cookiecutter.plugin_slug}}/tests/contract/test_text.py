@@ -176,7 +176,7 @@ class TestText:
         self, make: Make, provider: loopback.Provider
     ) -> None:
         """A prompt that cannot be sent is dropped without a word."""
-        llm = make(client=dial(provider, send_timeout_s=0.5))
+        llm = make(client=dial(provider, send_timeout_s=0.2))
         await llm.connect()
         await transit.vanishes(await provider.connection())
         prompt = "canary" * (transit.FULL // 6)

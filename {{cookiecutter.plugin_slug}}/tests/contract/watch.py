@@ -5,6 +5,7 @@ stands still. A frozen test fails with the line it froze at; the others go on.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import inspect
@@ -49,7 +50,6 @@ class Pulse(threading.Thread):
         self.gaps: list[str] = []
         self._loop = loop
         self._loop_thread = threading.get_ident()
-        self._waited_s: dict[str, float] = {}  # by thread, of those that are gone, too
         self._beaten = True
         self._ended = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -72,33 +72,29 @@ class Pulse(threading.Thread):
         self._on_beat.append(look)
 
     def run(self) -> None:
-        beaten_at = woken_at = self._clock()
+        beaten_at = woken_at = time.monotonic()
+        waited = _waited_s()
         seems = ""
         while True:
             ended = self._ended.wait(TICK_S)
             if ended or self._beaten or not self._loop.is_running():
                 # The system says what a thread waited once it runs again: so it is asked again.
-                if seems and self._clock() - beaten_at > GAP_S:
+                if seems and _stood_s(beaten_at, waited) > GAP_S:
                     self.gaps.append(seems)
                 if ended:
                     return
-                beaten_at = woken_at = self._clock()
+                beaten_at = woken_at = time.monotonic()
                 self._beaten, seems = False, ""
                 continue
-            now = self._clock()
-            if now - beaten_at > GAP_S and not seems:
+            if time.monotonic() - beaten_at < GAP_S:
+                continue
+            if not seems and _stood_s(beaten_at, waited) > GAP_S:
                 frame = sys._current_frames().get(self._loop_thread)
                 where = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
                 seems = f"the event loop stood still for {GAP_S:g} s at\n{where}"
-            if now - woken_at > FROZEN_S:
-                woken_at = now
+            if _stood_s(woken_at, waited) > FROZEN_S:
+                woken_at = time.monotonic()
                 _raise_in(self._loop_thread)
-
-    def _clock(self) -> float:
-        # The loop may wait for any thread: for the interpreter's lock, or for it to start.
-        for thread in Path("/proc/self/task").glob("*"):
-            self._waited_s[thread.name] = _waited_s(thread) or self._waited_s.get(thread.name, 0.0)
-        return time.monotonic() - sum(self._waited_s.values())
 
     def _beat(self) -> None:
         self._beaten = True
@@ -172,7 +168,7 @@ class Watch:
         self._limit: asyncio.TimerHandle | None = None
         self._tasks = asyncio.all_tasks()
         self._threads = set(threading.enumerate())
-        self._sockets = _open_sockets()
+        self._opened = _opened()
 
     def begin(self) -> None:
         """Start to watch."""
@@ -257,7 +253,7 @@ class Watch:
             threads = set(threading.enumerate()) - self._threads - {self.pulse}
             # The loop's own pool ends with the loop.
             threads = {each for each in threads if not each.name.startswith("asyncio_")}
-            sockets = _open_sockets() - self._sockets
+            sockets = {each for each in _opened() - self._opened if _is_socket(each)}
             if not (tasks or threads or sockets) or self._loop.time() > deadline:
                 break
             await asyncio.sleep(0.005)
@@ -296,13 +292,23 @@ def install() -> None:
         signal.signal(signal.SIGUSR2, _on_signal)
 
 
-def _waited_s(thread: Path) -> float:
-    """How long a thread has waited for a processor so far; 0 where the system does not say."""
-    try:
-        text = (thread / "schedstat").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    return int(text.split()[1]) / 1e9
+def _waited_s() -> dict[str, float]:
+    """How long each thread has waited for a processor so far, where the system says so.
+
+    Each counts: the loop may wait for any, for the interpreter's lock or for it to start.
+    """
+    waited = {}
+    for thread in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # it is gone
+            text = (thread / "schedstat").read_text(encoding="ascii")
+            waited[thread.name] = int(text.split()[1]) / 1e9
+    return waited
+
+
+def _stood_s(since: float, waited: dict[str, float]) -> float:
+    """How long nothing happened, but for what was waited since the test began."""
+    now = _waited_s()
+    return time.monotonic() - since - sum(now[name] - waited.get(name, 0.0) for name in now)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -326,17 +332,16 @@ def _words_of(error: BaseException) -> Iterator[str]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _open_sockets() -> set[str]:
+def _opened() -> set[str]:
     """Names of what is open; where the system does not tell, the garbage collector does."""
     if LISTED:
-        return {name for name in map(_socket_name, os.scandir(DESCRIPTORS)) if name}
+        return {each.name for each in os.scandir(DESCRIPTORS)}
     sockets = [each for each in gc.get_objects() if type(each) is socket.socket]
     return {f"{id(each)} {each}" for each in sockets if each.fileno() != -1}
 
 
-def _socket_name(descriptor: "os.DirEntry[str]") -> str:
+def _is_socket(name: str) -> bool:
     try:
-        status = descriptor.stat()
+        return not LISTED or stat.S_ISSOCK(Path(DESCRIPTORS, name).stat().st_mode)
     except OSError:
-        return ""  # closed meanwhile: the listing's own
-    return f"socket:[{status.st_ino}]" if stat.S_ISSOCK(status.st_mode) else ""
+        return False  # closed meanwhile: the listing's own

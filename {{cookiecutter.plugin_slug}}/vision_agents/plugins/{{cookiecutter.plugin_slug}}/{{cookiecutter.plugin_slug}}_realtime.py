@@ -58,7 +58,7 @@ OUTPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{
 MAX_INPUT_CHUNK_MS = 200
 """Longer pieces of input audio save no more, and make the agent slow to hear."""
 
-TOOLS_GRACE_S = 0.25
+TOOLS_GRACE_S = 0.1
 """How long close() lets tools finish before it cancels them."""
 
 HEALTHY_SESSION_S = 30.0
