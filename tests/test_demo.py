@@ -8,7 +8,7 @@ import pytest
 from tests.generated import Plugin, run
 
 
-@pytest.mark.parametrize("name", ["default", "video"])
+@pytest.mark.parametrize("name", ["default", "video", "webrtc", "webrtc_video"])
 def test_the_demo_holds_its_conversation(
     plugins: dict[str, Plugin], name: str, tmp_path: Path
 ) -> None:
