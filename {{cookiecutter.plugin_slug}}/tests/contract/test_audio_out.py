@@ -23,6 +23,7 @@ from .kit import (
     Samples,
     fence,
     level_db,
+    needs_messages,
     ramp,
     samples_of,
     say,
@@ -149,6 +150,7 @@ class TestAudioOut:
         )
         await ear.done("response_2")
         assert [done.response_id for done in ear.dones()] == ["response_1", "response_2"]
+        needs_messages()  # a track has one voice
         assert ear.speech("response_1") == ear.speech("response_2") == spoken
 
     async def test_ao3_text_has_one_end(

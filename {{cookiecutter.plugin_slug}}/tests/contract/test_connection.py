@@ -24,6 +24,7 @@ from .kit import (
     fence,
     frames,
     hears,
+    needs_messages,
     passes,
     ramp,
     say,
@@ -309,6 +310,7 @@ class TestConnection:
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
         """A provider that stops reading ends the microphone, or costs an error a frame."""
+        needs_messages()
         llm = make(client=dial(provider, send_timeout_s=0.05))
         await llm.connect()
         record = make.record(llm)
