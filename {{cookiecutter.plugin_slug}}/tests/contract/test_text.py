@@ -187,6 +187,21 @@ class TestText:
         assert (await asking).text == "La la canary"
         assert [len(each.text) for each in again.received(events.AddMessage)] == [len(prompt)]
 
+    async def test_tx2_the_connection_is_lost_in_the_middle(
+        self, llm: Realtime, provider: loopback.Provider, connection: loopback.Connection
+    ) -> None:
+        """A prompt that was half said is dropped, or ends the agent with an error of its own."""
+        prompt = "canary" * (transit.FULL // 6)
+        asking = asyncio.create_task(final(llm.simple_response(prompt)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        connection.abort()
+        again = await provider.connection(2)
+        request = await again.wait_for(events.CreateResponse)
+        await say(again, text="La la canary", request_id=request.request_id)
+        assert (await asking).text == "La la canary"
+        assert not connection.received(events.AddMessage)
+
     async def test_tx2_the_connection_is_lost_for_good(
         self, make: Make, provider: loopback.Provider
     ) -> None:

@@ -35,6 +35,7 @@ class Reply:
     request_id: str = field(default_factory=new_request_id)
     deltas: Stream[events.TextDelta] = field(default_factory=Stream)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: bool = False  # the whole request was sent
     error: Exception | None = None
     tools_running: int = 0
     started_at: float = field(default_factory=time.perf_counter)
@@ -278,4 +279,5 @@ class Turns:
     def replies(self) -> Iterable[Reply]:
         """Callers whose request was sent and not answered to the end."""
         waiting = [r.reply for r in (*self.responses.values(), *self.continuing)]
-        return (reply for reply in (*waiting, *self.wanted.values()) if reply is not None)
+        waiting += [reply for reply in self.wanted.values() if reply is not None and reply.asked]
+        return (reply for reply in waiting if reply is not None)

@@ -544,9 +544,8 @@ class ClientCodec:
                     self._calls[item.id] = item
             case ArgumentsDone(item_id=item_id, arguments=str(arguments)):
                 # Some name the call in its item only, and some have no items.
-                item = self._calls.get(item_id or "", OutputItem())
-                call_id, name = message.call_id, message.name
-                call_id, name = call_id or item.call_id, name or item.name
+                call = self._calls.get(item_id or "", message)
+                call_id, name = call.call_id or message.call_id, call.name or message.name
                 return self._call(message, item_id, call_id, name, arguments)
             case OutputItemDone(item=item):
                 self._calls.pop(item.id or "", None)

@@ -941,6 +941,7 @@ class Realtime(realtime.Realtime):
                         # The reader has not seen it yet: wait for the session after.
                         self._online.clear()
                     continue
+                reply.asked = True
                 self._keep(*prompt)
                 return
         except events.SessionError as error:
