@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests import second_wire
 from tests.generated import ROOT, Plugin, run, small_house
 from tests.test_refused_answers import state_of
-from tests.test_second_wire import PLACES, SECOND_WIRE
 
 pytestmark = pytest.mark.timeout(1800)  # one test waits for all of them to be made
 
@@ -86,14 +86,7 @@ def change(path: Path, *edits: tuple[str, str]) -> None:
 
 
 def own_wire(plugin: Path) -> None:
-    for name, place in PLACES.items():
-        target = plugin / str(place).replace("second_wire", "acme")
-        if target.is_dir():
-            for folder in (SECOND_WIRE / name).iterdir():
-                shutil.rmtree(target / folder.name)
-            shutil.copytree(SECOND_WIRE / name, target, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(SECOND_WIRE / name, target)
+    second_wire.put_into(plugin)
 
 
 def own_client(plugin: Path) -> None:
