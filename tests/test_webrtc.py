@@ -7,7 +7,7 @@ import math
 import re
 import time
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
@@ -89,16 +89,18 @@ class Listener:
 
     async def first(self, kind: type[ItemT], after: int = 0) -> ItemT:
         """Wait for an item of a kind, beyond so many of that kind."""
-        async with asyncio.timeout(WAIT_S):
-            while len(self.of(kind)) <= after:
-                self._more.clear()
-                await self._more.wait()
+        await self._until(lambda: len(self.of(kind)) > after)
         return self.of(kind)[after]
 
     async def hears(self, seconds: float) -> None:
         """Wait until that much of a voice was heard."""
+        await self._until(
+            lambda: sum(item.data.duration for item in self.of(RealtimeAudioOutput)) >= seconds
+        )
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT_S):
-            while sum(item.data.duration for item in self.of(RealtimeAudioOutput)) < seconds:
+            while not condition():
                 self._more.clear()
                 await self._more.wait()
 
