@@ -223,7 +223,9 @@ class Exchange:
 
     async def run(self) -> None:
         """Serve until the other end of the pipe goes."""
-        settings = {"max_size": None, "max_queue": None, "ping_interval": None}
+        # It can say a whole response before anybody reads.
+        settings = {"write_limit": 2**22, "max_size": None, "max_queue": None}
+        settings["ping_interval"] = None
         async with (
             serve(self._take, "127.0.0.1", 0, compression=None, **settings) as plain,
             serve(self._take, "127.0.0.1", 0, **settings) as deflating,
@@ -289,11 +291,15 @@ class Provider:
         """Give an order and do not wait; `answer` is due."""
         self._pipe.send((order, line, *arguments))
 
-    async def answer(self) -> object:
-        """Wait for what came of the last order."""
-        if not await asyncio.to_thread(self._pipe.poll, ANSWER_S):
+    def obeyed(self) -> object:
+        """What came of the last order, with the loop standing still until it is there."""
+        if not self._pipe.poll(ANSWER_S):
             raise TimeoutError(f"the provider did not obey within {ANSWER_S:g} s")
         return self._pipe.recv()
+
+    async def answer(self) -> object:
+        """Wait for what came of the last order."""
+        return await asyncio.to_thread(self.obeyed)
 
     async def ask(self, order: str, line: int, *arguments: float) -> object:
         """Give an order and wait for what comes of it."""

@@ -2,7 +2,7 @@
 
 Each side is measured in a process of its own:
 
-    python -m bench.audio.sessions SIDE ramp|cycles
+    python -m bench.audio.sessions SIDE ramp|cycles plain|deflates
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from .frames import FRAME_MS, speech_like
@@ -23,15 +24,20 @@ LATE_MS = 20.0
 """A session whose frames are later than one frame is not real time."""
 
 STEP = 10
-STEP_S = 3.0
-MOST = 300
+STRIDE = 40
+"""Sessions added while the process uses less than `EASY` of its core; `STEP` from then on."""
+
+EASY = 0.6
+STEP_S = 2.0
+MOST = 400
 DELTA_MS = 100
 CYCLES = 1000
 
 
-def measure(side: str, what: str) -> dict[str, float]:
-    """Measure a side in a new process."""
-    command = [sys.executable, "-m", "bench.audio.sessions", side, what]
+def measure(side: str, what: str, *, deflates: bool = False) -> dict[str, float]:
+    """Measure a side in a new process; ``deflates`` as for `Provider.url`."""
+    wire = "deflates" if deflates else "plain"
+    command = [sys.executable, "-m", "bench.audio.sessions", side, what, wire]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -46,16 +52,17 @@ def memory_mb() -> float:
 class Crowd:
     """Sessions that all hear a caller and all speak, in real time."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: str, far_end: Provider, *, deflates: bool) -> None:
         self.late_ms: list[float] = []
+        self._open = partial(OPENERS[side], far_end, deflates)
         self._frames = speech_like(1)
         self._tasks: list[asyncio.Task[None]] = []
         self.sides: list[Side] = []
 
-    async def grow(self, side: str, far_end: Provider, count: int) -> None:
+    async def grow(self, count: int) -> None:
         """Add sessions."""
         for _ in range(count):
-            session = await OPENERS[side](far_end, False)
+            session = await self._open()
             self.sides.append(session)
             # Callers do not speak in step.
             phase = len(self.sides) * 0.618 % 1 * FRAME_MS / 1000
@@ -85,37 +92,37 @@ class Crowd:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def ramp(side: str) -> dict[str, float]:
+async def ramp(side: str, *, deflates: bool) -> dict[str, float]:
     """Add sessions until they are late, twice, so that a hiccup of the machine is none."""
     with provider(speaks=DELTA_MS) as far_end:
-        crowd = Crowd()
-        await crowd.grow(side, far_end, 1)
+        crowd = Crowd(side, far_end, deflates=deflates)
+        await crowd.grow(1)
         await asyncio.sleep(1)
-        memory, held, cost = memory_mb(), 0, 0.0
-        grown_mb = 0.0
-        while len(crowd.sides) < MOST:
-            await crowd.grow(side, far_end, STEP - len(crowd.sides) % STEP)
+        memory, held, used = memory_mb(), 1, 0.0
+        grown_mb = cost = 0.0
+        while held < MOST:
+            await crowd.grow(STRIDE if used < EASY else STEP)
             started, began = time.process_time(), time.perf_counter()
             late = await crowd.lateness_ms()
-            spent = (time.process_time() - started) / (time.perf_counter() - began)
-            # Of the first step, where no session is late yet: the same work on every side.
-            cost = cost or spent / len(crowd.sides)
+            used = (time.process_time() - started) / (time.perf_counter() - began)
             if late > LATE_MS:
                 late = min(late, await crowd.lateness_ms())
             if late > LATE_MS:
                 break
             held = len(crowd.sides)
             grown_mb = (memory_mb() - memory) / (held - 1)
+            # Of the first step, where no session is late yet: the same work on every side.
+            cost = cost or used / held
         await crowd.leave()
     return {"held": held, "cpu_ms_per_s": cost * 1000, "memory_mb": grown_mb}
 
 
-async def cycles(side: str) -> dict[str, float]:
+async def cycles(side: str, *, deflates: bool) -> dict[str, float]:
     """Connect and close, over and over; what grew over the second half is a leak."""
     with provider() as far_end:
         memory = 0.0
         for number in range(CYCLES):
-            session = await OPENERS[side](far_end, False)
+            session = await OPENERS[side](far_end, deflates)
             await session.process_audio(speech_like(1)[0], CALLER)
             await session.close()
             if number == CYCLES // 2:
@@ -130,5 +137,6 @@ async def cycles(side: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    asked, how = sys.argv[1:]
-    print(json.dumps(asyncio.run({"ramp": ramp, "cycles": cycles}[how](asked))))
+    asked, how, wire = sys.argv[1:]
+    measured = {"ramp": ramp, "cycles": cycles}[how](asked, deflates=wire == "deflates")
+    print(json.dumps(asyncio.run(measured)))

@@ -185,7 +185,7 @@ class Turns:
     Attributes:
         responses: in progress, by id.
         ended: ids of responses that are over: what is still said of them is dropped.
-        playing: responses of which something may not have been heard yet.
+        playing: responses of which something may not have been heard yet, by id.
         wanted: requests sent, no response yet; None where nobody waits for it.
         continuing: done but for tools, whose results ask for another response.
         calls: tools running, by call id.
@@ -202,7 +202,7 @@ class Turns:
 
     responses: dict[str, Response] = field(default_factory=dict)
     ended: deque[str] = field(default_factory=lambda: deque(maxlen=64))
-    playing: list[Response] = field(default_factory=list)
+    playing: dict[str, Response] = field(default_factory=dict)
     plays_until: float = 0.0
     wanted: dict[str, Reply | None] = field(default_factory=dict)
     continuing: list[Response] = field(default_factory=list)
@@ -235,19 +235,22 @@ class Turns:
         now = time.perf_counter()
         if not response.spoken or response.spoken[-1].id != item_id:
             response.spoken.append(SpokenItem(item_id, max(now, self.plays_until)))
-            self.playing = [r for r in self.unheard(now) if r is not response]
-            self.playing.append(response)
+            while self.playing and next(iter(self.playing.values())).plays_until <= now:
+                del self.playing[next(iter(self.playing))]
+        self.playing[response.id] = response
         response.spoken[-1].received_s += duration_s
         self.plays_until = max(now, self.plays_until) + duration_s
 
     def unheard(self, now: float) -> list[Response]:
         """Responses of which something was received and not heard yet."""
-        return [response for response in self.playing if response.plays_until > now]
+        return [response for response in self.playing.values() if response.plays_until > now]
 
     def silence(self, responses: list[Response], now: float) -> None:
         """Count responses as cut off: nothing more of them is heard, or has to be cut."""
-        self.playing = [response for response in self.playing if response not in responses]
-        self.plays_until = max((response.plays_until for response in self.playing), default=now)
+        for response in responses:
+            self.playing.pop(response.id, None)
+        ends = (response.plays_until for response in self.playing.values())
+        self.plays_until = max(ends, default=now)
 
     def finish(self, response: Response) -> None:
         """Count a response as over: whatever is still said of it comes too late."""

@@ -10,6 +10,7 @@ reads is typed before it, forgivingly for the plugin and strictly for the provid
 A codec serves one connection, keeps only what later frames need, touches no socket.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping
@@ -875,7 +876,7 @@ def _read(frame: str | bytes) -> ServerMessage | None:
 def _fit(data: JSONObject, kind: type[StructT]) -> StructT:
     """Read an object; what does not fit a field with a default counts as absent."""
     fitting: JSONObject = {}
-    for part in msgspec.structs.fields(kind):
+    for part in _fields(kind):
         value, wanted = data.get(part.name), part.type
         nested = isinstance(wanted, type) and issubclass(wanted, Struct)
         if isinstance(value, str):
@@ -890,6 +891,9 @@ def _fit(data: JSONObject, kind: type[StructT]) -> StructT:
                 tag = kind.__struct_config__.tag
                 raise MalformedFrame(f"{tag} without a usable {part.name}") from None
     return kind(**fitting)
+
+
+_fields = functools.cache(msgspec.structs.fields)  # as slow as reading ten frames
 
 
 def _output_rate(session: JSONObject) -> int | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import aiortc
 import av
+import numpy as np
 from getstream.video.rtc.track_util import FrameResampler, PcmData
 from vision_agents.core.agents.conversation import Message
 from vision_agents.core.edge.types import Participant
@@ -582,7 +583,8 @@ class Realtime(realtime.Realtime):
         data = response.whole_samples(event.data)
         if not data:
             return
-        pcm = PcmData.from_bytes(data, session.output_rate or OUTPUT_SAMPLE_RATE)
+        samples = np.frombuffer(data, np.int16)
+        pcm = PcmData(session.output_rate or OUTPUT_SAMPLE_RATE, "s16", samples)
         if response.first_audio_at is None:
             response.first_audio_at = time.perf_counter()
             self._emit(partial(self._emit_agent_speech_started, response.id), response)
