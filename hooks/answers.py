@@ -35,6 +35,7 @@ CHOOSE = re.compile(
     r"(?:\{% else %\}(?P<otherwise>.*?))?\{% endif %\}",
     re.DOTALL,
 )
+MORE = re.compile(r"\{(?<!\$\{)[{%#]")
 
 
 class Literal:
@@ -78,7 +79,7 @@ class Filled:
     def suffices(self) -> bool:
         """Whether the template asks for nothing more."""
         texts = CHOOSE.sub(r"\g<then>\g<otherwise>", self.source)
-        return re.search(r"(?<!\$)\{[{%#]", FILL.sub("", texts)) is None
+        return MORE.search(FILL.sub("", texts)) is None
 
     def render(self, cookiecutter: Mapping[str, object], **_: object) -> str:
         """Return the text with the answers in it."""
@@ -154,7 +155,8 @@ def all_or_nothing(answers: Mapping[str, object], template: Path | str) -> Itera
     disk that is full or a template that cannot be rendered, half a plugin would stay. What a killed
     process leaves is marked.
     """
-    vars(generate)["work_in"] = work_in
+    looks = vars(generate)["is_binary"]
+    vars(generate).update(work_in=work_in, is_binary=is_binary)
     caller = sys._getframe(2).f_locals  # that of generate_files
     folder = Path(caller["project_dir"])
     mark = folder / rules.UNFINISHED
@@ -171,9 +173,16 @@ def all_or_nothing(answers: Mapping[str, object], template: Path | str) -> Itera
             shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
+        vars(generate)["is_binary"] = looks
         # cruft runs an older and a newer template in one process; each has hooks of its own.
         for name in [name for name in sys.modules if name.split(".")[0] == "hooks"]:
             del sys.modules[name]
+
+
+def is_binary(path: str) -> bool:
+    """Tell as git does, by a NUL; Cookiecutter's way takes a third of the scaffolding time."""
+    with Path(path).open("rb") as file:
+        return b"\0" in file.read(1024)
 
 
 def settle(answers: Mapping[str, object], folder: Path) -> None:
