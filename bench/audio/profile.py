@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 
-import numpy as np
 from getstream.video.rtc.track_util import FrameResampler, PcmData
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import broadcast
@@ -111,7 +110,7 @@ async def profile_out(provider: Provider, rounds: int) -> dict[str, dict[str, fl
     acme = import_module("vision_agents.plugins.acme")
     [frame] = acme.wire.ServerCodec().encode(acme.events.AudioDelta("r", data, "i"))
     codec = acme.wire.ClientCodec()
-    pcm = micros(lambda: PcmData(24000, "s16", np.frombuffer(data, np.int16)))
+    pcm = micros(lambda: PcmData.from_bytes(data, 24000))
     decode = micros(lambda: codec.decode(frame))
     loads = micros(lambda: base64.b64decode(json.loads(frame)["delta"]))
     rest = (ours - floor - decode - pcm, theirs - floor - loads - pcm)

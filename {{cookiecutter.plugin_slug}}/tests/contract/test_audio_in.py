@@ -200,6 +200,22 @@ class TestAudioIn:
         assert len(heard) > 0
         assert not _holds_mark(heard), "audio from before the interrupt arrived"
 
+    async def test_ai3_a_lost_connection_leaves_no_piece(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """Half a word from before an outage begins the first turn after it."""
+        llm = make(input_chunk_ms=100)
+        await llm.connect()
+        record = make.record(llm)
+        connection = await provider.connection()
+        await speak(llm, _marked(0.08))
+        connection.abort()
+        await record.up(2)
+        await speak(llm, _unmarked(0.3))
+        heard = await _heard(await provider.connection(2), llm)
+        assert len(heard) > 0
+        assert not _holds_mark(heard), "audio from before the outage arrived"
+
     async def test_ai4_paced_audio_is_steady(
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:

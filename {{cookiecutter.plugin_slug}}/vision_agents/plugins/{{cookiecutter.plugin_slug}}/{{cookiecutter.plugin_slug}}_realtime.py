@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import aiortc
 import av
-import numpy as np
 from getstream.video.rtc.track_util import FrameResampler, PcmData
 from vision_agents.core.agents.conversation import Message
 from vision_agents.core.edge.types import Participant
@@ -583,13 +582,12 @@ class Realtime(realtime.Realtime):
         data = response.whole_samples(event.data)
         if not data:
             return
-        samples = np.frombuffer(data, np.int16)
-        pcm = PcmData(session.output_rate or OUTPUT_SAMPLE_RATE, "s16", samples)
+        pcm = PcmData.from_bytes(data, session.output_rate or OUTPUT_SAMPLE_RATE)
         if response.first_audio_at is None:
             response.first_audio_at = time.perf_counter()
             self._emit(partial(self._emit_agent_speech_started, response.id), response)
         self._turns.play(response, event.item_id, pcm.duration)
-        self._emit(partial(self._emit_audio_output_event, pcm, response.id), response)
+        self._held.emit(partial(self._emit_audio_output_event, pcm, response.id), response.id)
 
     def _on_text(self, event: events.TextDelta | events.TextDone) -> None:
         response = self._turns.response(event.response_id)
