@@ -142,7 +142,7 @@ def _examine(mutant: Mutant, plugin: Path, known: set[str], *, whole: bool) -> V
     related = " or ".join(f"test_{group.lower()}{n}" for group in groups for n in range(1, 10))
     stages = [named, f"({related}) and not ({named})", f"not ({related})"]
     for select in [""] if whole else stages:
-        report = suite.run(plugin, select, limit_s=LIMIT_S)
+        report = suite.run(plugin, "-k", select, limit_s=LIMIT_S)
         verdict.report.merge(report.without(known))
         if verdict.report.uncollected or verdict.related:
             break

@@ -6,8 +6,9 @@ mutmut's operators make the mistakes: an argument left out, a condition turned r
 a value. Its own runner cannot serve here: it imports the core anew for each mutant, and wants
 the package apart from the namespace it lives in. So the mutants run as those of the list do.
 
-A survivor is killed by a better contract, or it is no mistake: then it stands in
-equivalent.toml, with the reason.
+Each mutant meets the tests that run its line, the ones first that killed others of its
+function, until one fails. A survivor is killed by a better contract, or it is no mistake: then
+it stands in equivalent.toml, with the reason.
 """
 
 import argparse
@@ -17,13 +18,14 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 import libcst as cst
+from coverage import CoverageData
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
@@ -74,6 +76,8 @@ class Mutant:
     file: str
     tree: cst.Module
     line: int
+    lines: range  # of the statement, up to where it changes
+    function: str
     mutation: Mutation
 
     def change(self) -> Change:
@@ -82,6 +86,40 @@ class Mutant:
         assert isinstance(changed, cst.Module)
         was, becomes = _difference(self.tree.code, changed.code)
         return Change(self.file, self.line, was, becomes, changed.code)
+
+
+class Guide:
+    """Which tests a mutant has to meet, and in what order."""
+
+    def __init__(self, tests: Iterable[str], coverage: CoverageData) -> None:
+        self._tests = [*tests]
+        self._runs: dict[str, dict[int, set[str]]] = {}
+        for path in coverage.measured_files():
+            lines = coverage.contexts_by_lineno(path)
+            self._runs[Path(path).name] = {
+                line: {context.rpartition("|")[0] for context in contexts}
+                for line, contexts in lines.items()
+            }
+        self._killers: dict[tuple[str, str], list[str]] = {}
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """The tests that run its lines; all where those run on import, or in no test."""
+        runs = self._runs.get(mutant.file, {})
+        contexts = [runs[line] for line in mutant.lines if line in runs]
+        reached = set[str]().union(*contexts)
+        if "" in reached or not reached:
+            reached = set(self._tests)
+        killers = self._killers.get((mutant.file, mutant.function), [])
+        first = [test for test in reversed(killers) if test in reached]
+        return [*first, *(test for test in self._tests if test in reached - set(first))]
+
+    def learn(self, mutant: Mutant, killers: Iterable[str]) -> None:
+        """Remember what killed it."""
+        known = self._killers.setdefault((mutant.file, mutant.function), [])
+        for killer in killers:
+            if killer in known:
+                known.remove(killer)
+            known.append(killer)
 
 
 def main() -> int:
@@ -101,20 +139,23 @@ def main() -> int:
         chosen = every
         if arguments.sample:
             chosen = random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
-        plain = suite.run(plugin, limit_s=LIMIT_S)
+        plain, coverage = _covered(plugin, folder)
         print(f"{len(chosen)} of {len(every)} mutants; unmutated: {plain}", flush=True)
         if plain.failures or plain.uncollected or not plain.tests:
             return 2
+        guide = Guide(plain.tests, coverage)
         started = time.perf_counter()
 
         def examine(number: int) -> tuple[Change, str]:
-            change = chosen[number].change()
+            mutant = chosen[number]
+            change = mutant.change()
             if change.key in reasons:
                 return change, "equivalent"
             copy = suite.copy(plugin, folder / f"general_{number}")
             (copy / suite.PACKAGE / change.file).write_text(change.text, encoding="utf-8")
-            report = suite.run(copy, limit_s=LIMIT_S, to_first_failure=True)
+            report = suite.run(copy, "--exitfirst", limit_s=LIMIT_S, tests=guide.tests(mutant))
             suite.remove(copy)
+            guide.learn(mutant, report.failures)
             if report.uncollected or not report.tests:
                 return change, "no program"
             return change, "killed" if report.failures else "survived"
@@ -130,6 +171,22 @@ def main() -> int:
     figures = ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items()))
     print(f"{figures}; {time.perf_counter() - started:.0f} s")
     return 1 if counts["survived"] else 0
+
+
+def _covered(plugin: Path, folder: Path) -> tuple[suite.Report, CoverageData]:
+    """Run the plugin's suite as it is; which test runs which line."""
+    data, settings = folder / "coverage", folder / "coverage.ini"
+    settings.write_text(f"[run]\ndata_file = {data}\n")
+    arguments = [
+        f"--cov={suite.PACKAGE}",
+        f"--cov-config={settings}",
+        "--cov-context=test",
+        "--cov-report=",
+    ]
+    plain = suite.run(plugin, *arguments, limit_s=LIMIT_S)
+    coverage = CoverageData(str(data))
+    coverage.read()
+    return plain, coverage
 
 
 def mutants(path: Path) -> list[Mutant]:
@@ -151,7 +208,18 @@ def mutants(path: Path) -> list[Mutant]:
         around = [node, *_above(node, parents)]
         left_out = any(each in double or _is_for_people(each) for each in around)
         if not left_out and not _is_a_choice(around):
-            found.append(Mutant(path.name, tree, positions[node].start.line, mutation))
+            place = positions[node]
+            start = next(positions[each].start.line for each in around if _is_a_statement(each))
+            found.append(
+                Mutant(
+                    path.name,
+                    tree,
+                    place.start.line,
+                    range(start, place.end.line + 1),
+                    _function(around),
+                    mutation,
+                )
+            )
     return found
 
 
@@ -172,6 +240,15 @@ def _above(node: cst.CSTNode, parents: Mapping[cst.CSTNode, cst.CSTNode]) -> lis
         found.append(parent)
         parent = parents.get(parent)
     return found
+
+
+def _is_a_statement(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.BaseStatement | cst.SimpleStatementLine | cst.MatchCase)
+
+
+def _function(around: list[cst.CSTNode]) -> str:
+    names = [each.name.value for each in around if isinstance(each, cst.FunctionDef)]
+    return names[0] if names else ""
 
 
 def _double(tree: cst.Module) -> set[cst.CSTNode]:

@@ -1,35 +1,56 @@
-"""A pytest plugin: writes what becomes of each test at once, for a run may be killed."""
+"""A pytest plugin: writes what becomes of each test at once, for a run may be killed.
+
+It also keeps to the tests it is told, and to their order.
+"""
 
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-_RESULTS = Path(os.environ["MUTANTS_RESULTS"])
 
+class Recorder:
+    """The plugin.
 
-def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Tell of a file that cannot be imported."""
-    if report.failed:
-        _write(report.nodeid, "not collected", report.longreprtext)
+    Attributes:
+        results: the file to write to, a line of JSON a fact.
+        order: a number for each test to run; empty for all, as they come.
+    """
 
+    def __init__(self, results: Path, tests: Sequence[str]) -> None:
+        self.results = results
+        self.order = {test: number for number, test in enumerate(tests)}
 
-def pytest_runtest_logstart(nodeid: str) -> None:
-    """Tell that a test begins."""
-    _write(nodeid, "started")
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Leave out what is not asked for, and sort the rest."""
+        if self.order:
+            others = [item for item in items if item.nodeid not in self.order]
+            config.hook.pytest_deselected(items=others)
+            chosen = [item for item in items if item.nodeid in self.order]
+            items[:] = sorted(chosen, key=lambda item: self.order[item.nodeid])
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Tell of a file that cannot be imported."""
+        if report.failed:
+            self._write(report.nodeid, "not collected", report.longreprtext)
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell of a failure, and of every test's end."""
-    broke = [value for name, value in report.user_properties if name == "broke"]
-    if report.failed:
-        _write(report.nodeid, f"failed in {report.when}", report.longreprtext, broke)
-    if report.when == "teardown":
-        _write(report.nodeid, "ended")
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Tell that a test begins."""
+        self._write(nodeid, "started")
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell of a failure, and of every test's end."""
+        broke = [value for name, value in report.user_properties if name == "broke"]
+        if report.failed:
+            self._write(report.nodeid, f"failed in {report.when}", report.longreprtext, broke)
+        if report.when == "teardown":
+            self._write(report.nodeid, "ended")
 
-def _write(test: str, what: str, message: str = "", broke: list[object] | None = None) -> None:
-    line = {"test": test, "what": what, "message": message[-4000:], "broke": broke or []}
-    with _RESULTS.open("a", encoding="utf-8") as results:
-        results.write(json.dumps(line) + "\n")
+    def _write(self, test: str, what: str, message: str = "", broke: Sequence[object] = ()) -> None:
+        line = {"test": test, "what": what, "message": message[-4000:], "broke": list(broke)}
+        with self.results.open("a", encoding="utf-8") as results:
+            results.write(json.dumps(line) + "\n")

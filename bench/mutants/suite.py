@@ -9,12 +9,14 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
 
+from bench.mutants.recorder import Recorder
 from tests import second_wire
 
 ROOT = Path(__file__).parents[2]
@@ -33,13 +35,13 @@ class Report:
     """What a run of the suite said.
 
     Attributes:
-        tests: all that began.
+        tests: all that began, in that order (as keys).
         failures: what each test that failed said, by test.
         broken: tests that failed, by the contract they failed.
         uncollected: files that could not be imported.
     """
 
-    tests: set[str] = field(default_factory=set)
+    tests: dict[str, None] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     broken: dict[str, set[str]] = field(default_factory=dict)
     uncollected: list[str] = field(default_factory=list)
@@ -61,7 +63,7 @@ class Report:
         """The same, some tests left out of account."""
         broken = {contract: failed - tests for contract, failed in self.broken.items()}
         return Report(
-            self.tests - tests,
+            {test: None for test in self.tests if test not in tests},
             {test: said for test, said in self.failures.items() if test not in tests},
             {contract: failed for contract, failed in broken.items() if failed},
             self.uncollected,
@@ -104,23 +106,20 @@ def remove(plugin: Path) -> None:
     shutil.rmtree(plugin)
 
 
-def run(
-    plugin: Path, select: str = "", *, limit_s: float, to_first_failure: bool = False
-) -> Report:
+def run(plugin: Path, *arguments: str, limit_s: float, tests: Sequence[str] = ()) -> Report:
     """Run the suite.
 
     Args:
         plugin: its folder.
-        select: which tests, as pytest's -k has it; all without.
+        *arguments: for pytest, such as -k and which tests.
         limit_s: kill the run after that; the test it was in has failed.
-        to_first_failure: stop there.
+        tests: only those, in that order; all without.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.jsonl")
         results.touch()
-        arguments = ["-k", select, *(["--exitfirst"] if to_first_failure else [])]
-        process = _processes.Process(target=_run, args=(plugin, arguments, results))
+        process = _processes.Process(target=_run, args=(plugin, arguments, tests, results))
         process.start()
         process.join(limit_s)
         if process.is_alive() and process.pid is not None:
@@ -131,16 +130,17 @@ def run(
     return report
 
 
-def _run(plugin: Path, arguments: list[str], results: Path) -> None:
+def _run(plugin: Path, arguments: Sequence[str], tests: Sequence[str], results: Path) -> None:
     os.setsid()
     os.chdir(plugin)
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)
-    os.environ["MUTANTS_RESULTS"] = str(results)
     os.environ["PYTHONPATH"] = str(plugin)  # for tests that start a Python
-    sys.path[:0] = [str(plugin), str(Path(__file__).parent)]
-    pytest.main(["-p", "recorder", "-n0", "-q", "--tb=short", *arguments, "tests/contract"])
+    sys.path.insert(0, str(plugin))
+    files = sorted({test.split("::")[0] for test in tests}) or ["tests/contract"]
+    command = ["-n0", "-q", "--tb=short", *arguments, *files]
+    pytest.main(command, plugins=[Recorder(results, tests)])
 
 
 def _read(results: Path) -> Report:
@@ -153,7 +153,7 @@ def _read(results: Path) -> Report:
             case "not collected":
                 report.uncollected.append(f"{test}\n{fact['message']}")
             case "started":
-                report.tests.add(test)
+                report.tests[test] = None
                 running = test
             case "ended":
                 running = ""

@@ -188,6 +188,35 @@ class TestRobustness:
         await say(connection, text="A canary")
         await ear.done("response_1")
 
+    async def test_rb1_half_a_character(
+        self, ear: Ear, connection: loopback.Connection, provider: loopback.Provider
+    ) -> None:
+        """Half an emoji of the provider's brings down whoever writes the transcript out."""
+
+        def halve(frame: str | bytes) -> list[str | bytes]:
+            return [frame.replace("HALF", "\\ud83d") if isinstance(frame, str) else frame]
+
+        provider.rewrite = halve
+        await say(connection, text="A canary HALF")
+        await ear.done("response_1")
+        assert ear.agent_said()[-1].mode == "final"
+        for said in ear.agent_said():
+            said.text.encode()
+
+    @pytest.mark.allows("error logs")
+    async def test_rb1_nobody_takes_the_output(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """Whoever plays the agent's voice is gone, and so is the session, or nobody hears why."""
+        llm = make()
+        await llm.connect()
+        connection, record = await provider.connection(), make.record(llm)
+        llm.output.close()
+        await say(connection, audio=speech(20, facts.output_rate))
+        await fence(connection, record)
+        assert record.errors
+        assert not record.disconnected
+
     async def test_rb2_unknown_messages(
         self,
         ear: Ear,
