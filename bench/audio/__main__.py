@@ -21,7 +21,7 @@ from bench import scaffold
 from . import cold, report, sessions, sides
 from .fidelity import KEPT_HZ, REJECTED_HZ, fidelity
 from .frames import audio_in, audio_out, barge_in
-from .profile import profile_in, profile_out
+from .profile import profile_barge_in, profile_in, profile_out
 from .provider import Provider, provider
 
 PARTS = ("in", "out", "fidelity", "barge", "sessions", "cold", "profile")
@@ -105,7 +105,7 @@ class Benchmark:
     def sessions(self) -> None:
         """How many sessions fit, in turns."""
         for deflates in (False, True):
-            names = (OURS, XAI) if deflates else (OURS, f"{OURS}, 40 ms", XAI)
+            names = (OURS, XAI) if deflates else (OURS, f"{OURS}, 40 ms", XAI, FLOOR)
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
             for _ in range(3):
                 for name, each in runs.items():
@@ -154,13 +154,18 @@ class Benchmark:
         with provider() as far_end:
             self.stages = await profile_in(far_end, self._rounds)
             out = await profile_out(far_end, self._rounds // 4)
-        titles = ("A 20 ms frame in, 48 kHz mono to 24 kHz", "A 100 ms piece out")
-        for title, stages in zip(titles, (self.stages, out), strict=True):
+            barge_in = await profile_barge_in(far_end, self._rounds // 10)
+        profiles = {
+            "A 20 ms frame in, 48 kHz mono to 24 kHz, µs CPU": self.stages,
+            "A 100 ms piece out, µs CPU": out,
+            "A barge-in, the agent speaks at 40x, µs": barge_in,
+        }
+        for title, stages in profiles.items():
             rows = [
                 [side, *(f"{micros:.1f}" for micros in each.values()), f"{sum(each.values()):.1f}"]
                 for side, each in stages.items()
             ]
-            self.say(f"{title}, µs CPU", report.table(["", *stages["this"], "all"], rows))
+            self.say(title, report.table(["", *stages["this"], "all"], rows))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Where the time of a 20 ms frame in and of a 100 ms piece out goes, stage by stage.
+"""Where the time of a frame in, of a piece out and of a barge-in goes, stage by stage.
 
 Each stage is run alone on the same frames, in turns, and the whole as well. What the
 whole takes beyond its stages is the house's layers and the plugin's own lines.
@@ -9,20 +9,23 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from importlib import import_module
 
 from getstream.video.rtc.track_util import FrameResampler, PcmData
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import broadcast
 
-from .frames import BURST_FRAMES, audio_out, speech_like
+from .frames import BURST_FRAMES, audio_out, barge_in, speech_like
 from .provider import Provider
-from .sides import CALLER, OPENERS
+from .sides import CALLER, OPENERS, Side
 
 Stage = Callable[[int], Awaitable[None]]
 STAGES_IN = ("resample", "encode", "socket", "house and plugin")
 STAGES_OUT = ("socket", "decode", "PcmData", "house and plugin")
+STAGES_BARGE_IN = ("socket", "decode", "house and plugin")
+SIDES = ("floor, 24 kHz", "this, 24 kHz", "xAI")
 DELTA_MS = 100
 
 
@@ -100,12 +103,9 @@ async def profile_in(provider: Provider, rounds: int) -> dict[str, dict[str, flo
 
 async def profile_out(provider: Provider, rounds: int) -> dict[str, dict[str, float]]:
     """Measure; returns microseconds a piece, as `profile_in` does a frame."""
-    names = ("floor, 24 kHz", "this, 24 kHz", "xAI")
-    sides = {name: await OPENERS[name](provider, False) for name in names}
-    costs = await audio_out(sides, provider, DELTA_MS, rounds)
-    for side in sides.values():
-        await side.close()
-    floor, ours, theirs = (costs[name] * DELTA_MS for name in names)
+    async with _opened(provider) as sides:
+        costs = await audio_out(sides, provider, DELTA_MS, rounds)
+    floor, ours, theirs = (costs[name] * DELTA_MS for name in SIDES)
     data = random.randbytes(24 * DELTA_MS * 2)
     acme = import_module("vision_agents.plugins.acme")
     [frame] = acme.wire.ServerCodec().encode(acme.events.AudioDelta("r", data, "i"))
@@ -118,6 +118,33 @@ async def profile_out(provider: Provider, rounds: int) -> dict[str, dict[str, fl
         "this": dict(zip(STAGES_OUT, (floor, decode, pcm, rest[0]), strict=True)),
         "xAI": dict(zip(STAGES_OUT, (floor, loads, pcm, rest[1]), strict=True)),
     }
+
+
+async def profile_barge_in(provider: Provider, rounds: int) -> dict[str, dict[str, float]]:
+    """Measure; returns microseconds that pass, the median, while the agent speaks at 40x."""
+    async with _opened(provider) as sides:
+        taken = await barge_in(sides, provider, 40, 20, rounds)
+    floor, ours, theirs = (statistics.median(taken[name]) * 1000 for name in SIDES)
+    acme = import_module("vision_agents.plugins.acme")
+    [frame] = acme.wire.ServerCodec().encode(acme.events.UserSpeechStarted("item"))
+    codec = acme.wire.ClientCodec()
+    decode = micros(lambda: codec.decode(frame))
+    loads = micros(lambda: json.loads(frame))
+    rest = (ours - floor - decode, theirs - floor - loads)
+    return {
+        "this": dict(zip(STAGES_BARGE_IN, (floor, decode, rest[0]), strict=True)),
+        "xAI": dict(zip(STAGES_BARGE_IN, (floor, loads, rest[1]), strict=True)),
+    }
+
+
+@asynccontextmanager
+async def _opened(provider: Provider) -> AsyncIterator[dict[str, Side]]:
+    sides = {name: await OPENERS[name](provider, False) for name in SIDES}
+    try:
+        yield sides
+    finally:
+        for side in sides.values():
+            await side.close()
 
 
 def micros(stage: Callable[[], object]) -> float:

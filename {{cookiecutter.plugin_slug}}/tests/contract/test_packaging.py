@@ -78,7 +78,8 @@ class TestPackaging:
         assert issubclass(Realtime, realtime.Realtime)
         assert issubclass(Realtime, OmniLLM)
         assert not inspect.isabstract(Realtime)
-        assert Realtime.provider_name, "metrics and events would carry no name"
+        slug = plugin.__name__.rpartition(".")[2]
+        assert (Realtime.provider_name or "").startswith(slug), "metrics would carry another name"
         assert inspect.isasyncgenfunction(Realtime.simple_response)
 
     def test_pk1_the_public_names_are_there(self) -> None:

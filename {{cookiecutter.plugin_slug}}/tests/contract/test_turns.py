@@ -649,6 +649,48 @@ class TestTurns:
         await say(connection, "response_2", text="La la", request_id=request.request_id)
         assert (await asking).text == "La la"
 
+    async def test_tn4_before_the_flow_saw_a_barge_in(
+        self,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
+    ) -> None:
+        """The flow never hears of a barge-in, and plays what it has buffered."""
+        await say(connection, audio=long, status=None)
+        await is_interrupted(connection, facts)
+        await fence(connection, record)
+        await llm.interrupt()
+        assert [end.interrupted for end in _ends(llm)] == [True]
+
+    async def test_tn4_a_flow_that_is_slow(
+        self,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+        long: bytes,
+    ) -> None:
+        """The answer to a barge-in comes after the next reply began, and stops that."""
+        await say(connection, audio=long, status=None)
+        await is_interrupted(connection, facts)
+        await connection.send(
+            events.ResponseDone("response_1", "cancelled"), events.UserSpeechStopped("user_2")
+        )
+        await say(connection, "response_2", audio=long, status=None)
+        while not _unheard(llm):  # held back until nobody is expected to answer any more
+            await fence(connection, record)
+        async for item in llm.output:
+            if isinstance(item, RealtimeAudioOutputDone):
+                break
+        sent = len(_sent(connection))
+        await llm.interrupt()
+        await say(connection, "response_2", audio=long)
+        await fence(connection, record)
+        assert _unheard(llm)
+        assert len(_sent(connection)) == sent
+
     async def test_tn4_interrupt_and_ask(
         self, call: Call, connection: loopback.Connection, facts: Facts, long: bytes, short: bytes
     ) -> None:
