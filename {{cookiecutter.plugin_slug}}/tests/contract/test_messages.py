@@ -84,8 +84,8 @@ class TestMessages:
         given, lines = SHAPES[shape]
         messages = llm._normalize_message(given)
         assert all(isinstance(message, Message) for message in messages)
-        assert [message.content for message in messages] == [text for _, text in lines]
-        if shape == "mapping":
+        assert [(message.role, message.content) for message in messages] == lines
+        if shape in ("text", "mapping", "part"):
             assert messages[0].original is given
 
     @pytest.mark.parametrize(

@@ -278,6 +278,31 @@ class TestTranscripts:
         said = await ear.first(RealtimeUserTranscript)
         assert said.participant == ALICE
 
+    async def test_tr2_between_two_barge_ins(
+        self,
+        make: Make,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The user interrupts twice in a row, and what they said first is lost."""
+        facts.need("transcription")
+        sound = ramp(24000).tobytes()
+        await say(connection, audio=sound, status=None)
+        await is_interrupted(connection, facts)
+        await connection.send(
+            events.ResponseDone("response_1", "cancelled"),
+            events.UserSpeechStopped("user_2"),
+            events.UserTranscript("Stop, canary.", True, "user_2"),
+        )
+        await say(connection, "response_2", audio=sound, status=None)
+        await is_interrupted(connection, facts, "user_3")
+        await fence(connection, record)
+        ear = make.listen(llm, answers=True)
+        said = await ear.first(RealtimeUserTranscript)
+        assert said.text == "Stop, canary."
+
     async def test_tr3_two_speakers(
         self, llm: Realtime, ear: Ear, connection: loopback.Connection, facts: Facts
     ) -> None:

@@ -691,6 +691,30 @@ class TestTurns:
         assert _unheard(llm)
         assert len(_sent(connection)) == sent
 
+    async def test_tn4_after_a_barge_in(
+        self,
+        answering: Ear,
+        llm: Realtime,
+        connection: loopback.Connection,
+        facts: Facts,
+        long: bytes,
+    ) -> None:
+        """Interrupted once by the user, the agent cannot be stopped by the app any more."""
+        await say(connection, audio=long, status=None)
+        await answering.first(RealtimeAudioOutput)
+        await is_interrupted(connection, facts)
+        await answering.done("response_1")
+        await connection.send(
+            events.ResponseDone("response_1", "cancelled"), events.UserSpeechStopped("user_2")
+        )
+        await say(connection, "response_2", audio=long, status=None)
+        await answering.first(RealtimeAudioOutput, 2)
+        await llm.interrupt()
+        await connection.send(events.ResponseDone("response_2", "cancelled"))
+        await say(connection, "response_3", audio=long)
+        await answering.done("response_3")
+        assert [end.response_id for end in answering.dones()] == ["response_1", "response_3"]
+
     async def test_tn4_interrupt_and_ask(
         self, call: Call, connection: loopback.Connection, facts: Facts, long: bytes, short: bytes
     ) -> None:

@@ -52,7 +52,7 @@ def plain(value: object) -> object:
 def _shown(value: object) -> str:
     """A value as Python shows it, without halves of surrogate pairs."""
     try:
-        text = value if isinstance(value, str) else repr(value)
+        text = repr(value)
     except Exception:  # noqa: BLE001 - a tool's own class may raise anything; the model is told
         text = f"<{type(value).__name__} that cannot be shown>"
     return text.encode(errors="replace").decode()
