@@ -7,14 +7,17 @@ a value. Its own runner cannot serve here: it imports the core anew for each mut
 the package apart from the namespace it lives in. So the mutants run as those of the list do.
 
 Each mutant meets the tests that run its line, the ones first that killed others of its
-function, until one fails. A survivor is killed by a better contract, or it is no mistake: then
-it stands in equivalent.toml, with the reason.
+function, until one fails. One that all pass is shown to mypy, which the plugin's own checks run
+as well. A survivor is killed by a better contract, or it is no mistake: then it stands in
+equivalent.toml, with the reason.
 """
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from collections import Counter
@@ -143,6 +146,9 @@ def main() -> int:
         print(f"{len(chosen)} of {len(every)} mutants; unmutated: {plain}", flush=True)
         if plain.failures or plain.uncollected or not plain.tests:
             return 2
+        if not _type_checks(plugin, folder / "mypy"):
+            print("mypy refuses the unmutated plugin")
+            return 2
         guide = Guide(plain.tests, coverage)
         started = time.perf_counter()
 
@@ -154,11 +160,15 @@ def main() -> int:
             copy = suite.copy(plugin, folder / f"general_{number}")
             (copy / suite.PACKAGE / change.file).write_text(change.text, encoding="utf-8")
             report = suite.run(copy, "--exitfirst", limit_s=LIMIT_S, tests=guide.tests(mutant))
-            suite.remove(copy)
             guide.learn(mutant, report.failures)
             if report.uncollected or not report.tests:
-                return change, "no program"
-            return change, "killed" if report.failures else "survived"
+                fate = "no program"
+            elif report.failures:
+                fate = "killed"
+            else:
+                fate = "survived" if _type_checks(copy, folder / "mypy") else "refused by mypy"
+            suite.remove(copy)
+            return change, fate
 
         counts: Counter[str] = Counter()
         with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -187,6 +197,17 @@ def _covered(plugin: Path, folder: Path) -> tuple[suite.Report, CoverageData]:
     coverage = CoverageData(str(data))
     coverage.read()
     return plain, coverage
+
+
+_checking = threading.Lock()
+
+
+def _type_checks(plugin: Path, cache: Path) -> bool:
+    """Whether mypy, as the plugin has it set up, finds nothing."""
+    command = [sys.executable, "-m", "mypy", f"--cache-dir={cache}"]
+    with _checking:  # two would write one cache
+        done = subprocess.run(command, cwd=plugin, stdout=subprocess.DEVNULL, check=False)
+    return not done.returncode
 
 
 def mutants(path: Path) -> list[Mutant]:
