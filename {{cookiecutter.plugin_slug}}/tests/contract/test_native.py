@@ -92,6 +92,24 @@ class TestNative:
         await fence(connection, record)
         assert not connection.received(events.CreateResponse)
 
+    async def test_nt2_a_corrected_answer(
+        self, llm: Realtime, connection: loopback.Connection
+    ) -> None:
+        """The words that correct an answer are read as if they went on from the mistake."""
+        asked = Asked(native(llm, PROMPT))
+        request = await connection.wait_for(events.CreateResponse)
+        await connection.send(
+            events.ResponseStarted("response_1", request.request_id),
+            events.TextDelta("response_1", "A cannery", item_id="agent_1"),
+            events.TextDone("response_1", "A canary sings.", item_id="agent_1"),
+            events.ResponseDone("response_1"),
+        )
+        await asked.task
+        assert asked.text == "A cannery"
+        last = asked.items[-1]
+        assert isinstance(last, LLMResponseFinal)
+        assert last.text == "A canary sings."
+
     async def test_nt2_it_streams(self, make: Make, parrot: loopback.Provider) -> None:
         """The first word comes with the last: nobody can read along."""
         llm = make(parrot)
