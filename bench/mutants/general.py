@@ -6,7 +6,7 @@ mutmut's operators make the mistakes: an argument left out, a condition turned r
 a value. Its own runner cannot serve here: it imports the core anew for each mutant, and wants
 the package apart from the namespace it lives in. So the mutants run as those of the list do.
 
-Each mutant meets the tests that run its line, the ones first that killed others of its
+Each mutant meets the tests that run its line, the ones first that were quick to kill others of its
 function, until one fails. One that all pass is shown to mypy, which the plugin's own checks run
 as well. A survivor is killed by a better contract, or it is no mistake: then it stands in
 equivalent.toml, with the reason.
@@ -103,7 +103,7 @@ class Guide:
                 line: {context.rpartition("|")[0] for context in contexts}
                 for line, contexts in lines.items()
             }
-        self._killers: dict[tuple[str, str], list[str]] = {}
+        self._killers: dict[tuple[str, str], dict[str, float]] = {}
 
     def tests(self, mutant: Mutant) -> list[str]:
         """The tests that run its lines; all where those run on import, or in no test."""
@@ -112,17 +112,15 @@ class Guide:
         reached = set[str]().union(*contexts)
         if "" in reached or not reached:
             reached = set(self._tests)
-        killers = self._killers.get((mutant.file, mutant.function), [])
-        first = [test for test in reversed(killers) if test in reached]
+        killers = self._killers.get((mutant.file, mutant.function), {})
+        first = [test for test in sorted(killers, key=killers.__getitem__) if test in reached]
         return [*first, *(test for test in self._tests if test in reached - set(first))]
 
-    def learn(self, mutant: Mutant, killers: Iterable[str]) -> None:
-        """Remember what killed it."""
-        known = self._killers.setdefault((mutant.file, mutant.function), [])
-        for killer in killers:
-            if killer in known:
-                known.remove(killer)
-            known.append(killer)
+    def learn(self, mutant: Mutant, report: suite.Report) -> None:
+        """Remember what killed it, and how soon."""
+        killers = self._killers.setdefault((mutant.file, mutant.function), {})
+        for test in report.failures:
+            killers[test] = min(report.seconds, killers.get(test, report.seconds))
 
 
 def main() -> int:
@@ -160,7 +158,7 @@ def main() -> int:
             copy = suite.copy(plugin, folder / f"general_{number}")
             (copy / suite.PACKAGE / change.file).write_text(change.text, encoding="utf-8")
             report = suite.run(copy, "--exitfirst", limit_s=LIMIT_S, tests=guide.tests(mutant))
-            guide.learn(mutant, report.failures)
+            guide.learn(mutant, report)
             if report.uncollected or not report.tests:
                 fate = "no program"
             elif report.failures:

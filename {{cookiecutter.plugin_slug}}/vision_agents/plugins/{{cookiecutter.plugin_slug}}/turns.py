@@ -255,7 +255,7 @@ class Turns:
     def finish(self, response: Response) -> None:
         """Count a response as over: whatever is still said of it comes too late."""
         response.done = True
-        self.responses.pop(response.id, None)
+        del self.responses[response.id]
         self.ended.append(response.id)
 
     def speaker_of(self, item_id: str | None, now_speaking: Participant | None) -> None:
