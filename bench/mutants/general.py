@@ -46,7 +46,7 @@ FILES = (
 )
 """What is mutated, in the package; events.py has no code to speak of, the rest is the test double."""
 
-DOUBLE = {"ServerCodec", "_config", "_object_in", "_part", "_client_decoder"}
+DOUBLE = {"ServerCodec", "Natural", "_config", "_object_in", "_part", "_client_decoder"}
 """What of wire.py is the test double's, and so is every class the strict decoder reads."""
 
 STRICT = "Strict"

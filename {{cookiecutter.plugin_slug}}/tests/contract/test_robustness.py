@@ -133,6 +133,12 @@ def _a_turn(facts: Facts, number: int = 1) -> list[events.Event]:
     ]
 
 
+def _made_up(ear: Ear) -> list[str]:
+    """What is in the transcripts of such turns, and nobody said."""
+    texts = [said.text for said in (*ear.user_said(), *ear.agent_said())]
+    return [text for text in texts if text not in "A canary? A canary."]
+
+
 class TestRobustness:
     @pytest.mark.parametrize("kind", MALFORMED)
     async def test_rb1_malformed(
@@ -303,6 +309,7 @@ class TestRobustness:
         assert {pcm.sample_rate for pcm in ear.chunks()} == {facts.output_rate}
         spoken = [said for said in ear.agent_said() if said.mode == "final"]
         assert len(spoken) == number
+        assert not _made_up(ear)
         if facts.transcription:
             assert len([said for said in ear.user_said() if said.mode == "final"]) == number
 
@@ -350,6 +357,7 @@ class TestRobustness:
         await say(connection, "response_2", text="A canary")
         await ear.done("response_2")
         assert not record.disconnected
+        assert not _made_up(ear)
 
     async def test_rb3_an_error(
         self,

@@ -162,6 +162,17 @@ class TestSession:
         assert kept == given, "options replaced what they do not name"
         assert options == facts.session_options, "the caller's options were edited"
 
+    async def test_se3_options_replace_no_more(
+        self, make: Make, provider: loopback.Provider, facts: Facts
+    ) -> None:
+        """A rate is set in the provider's words, and the agent has another voice."""
+        facts.need("announced_rate")
+        llm = make(voice="alloy", options=facts.announced_rate_options)
+        await llm.connect()
+        config = (await provider.connection()).config
+        assert config is not None
+        assert config.voice == "alloy"
+
     async def test_se4_everything_is_legal(
         self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:

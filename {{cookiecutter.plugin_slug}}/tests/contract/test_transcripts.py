@@ -106,6 +106,18 @@ class TestTranscripts:
         )
         await call.reads(("assistant", "Just pieces, canary."))
 
+    async def test_tr1_agent_turn_with_an_empty_end(
+        self, call: Call, connection: loopback.Connection
+    ) -> None:
+        """The answer vanishes where the provider's last word is empty."""
+        await connection.send(
+            events.ResponseStarted("response_1"),
+            events.TextDelta("response_1", "Just pieces, canary.", item_id="agent_1"),
+            events.TextDone("response_1", "", item_id="agent_1"),
+            events.ResponseDone("response_1"),
+        )
+        await call.reads(("assistant", "Just pieces, canary."))
+
     async def test_tr1_agent_turn_of_two_messages(
         self, call: Call, connection: loopback.Connection, facts: Facts
     ) -> None:

@@ -272,7 +272,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class TextDone:
-    """The whole text of one content part; it replaces the deltas."""
+    """The whole text of one content part; it replaces the deltas, unless it is empty."""
 
     response_id: str
     text: str = field(repr=False)

@@ -168,7 +168,7 @@ class Response:
         if isinstance(event, events.TextDelta):
             self.parts[part] = so_far + event.text
             return event.text
-        self.parts[part] = event.text
+        self.parts[part] = event.text or so_far
         return event.text[len(so_far) :] if event.text.startswith(so_far) else ""
 
     def unshown_text(self) -> str:

@@ -172,7 +172,7 @@ class TranscriptDelta(ResponsePart, tag="response.output_audio_transcript.delta"
 
 
 class TranscriptDone(ResponsePart, tag="response.output_audio_transcript.done"):
-    transcript: str | None = None
+    transcript: str = ""
 
 
 class TextDelta(ResponsePart, tag="response.output_text.delta"):
@@ -180,7 +180,7 @@ class TextDelta(ResponsePart, tag="response.output_text.delta"):
 
 
 class TextDone(ResponsePart, tag="response.output_text.done"):
-    text: str | None = None
+    text: str = ""
 
 
 class OutputItem(Struct):
@@ -513,7 +513,7 @@ class ClientCodec:
 {%- endif %}
             case TranscriptDelta(delta=text) | TextDelta(delta=text):
                 return [self._text(events.TextDelta, message, text)]
-            case TranscriptDone(transcript=str(text)) | TextDone(text=str(text)):
+            case TranscriptDone(transcript=text) | TextDone(text=text):
                 return [self._text(events.TextDone, message, text)]
             case SessionCreated(session={"id": str(session_id)}):
                 return [events.SessionOpened(session_id)]
