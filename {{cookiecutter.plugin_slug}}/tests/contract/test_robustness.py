@@ -115,7 +115,7 @@ def _extended(whole: Json) -> Json:
     return whole
 
 
-def _a_turn(facts: Facts, number: int = 1) -> list[events.Event]:
+def _a_turn(facts: Facts, number: int = 1, *, spoken: bool = True) -> list[events.Event]:
     """All a provider says in a turn."""
     user, response, agent = f"user_{number}", f"response_{number}", f"agent_{number}"
     return [
@@ -126,9 +126,9 @@ def _a_turn(facts: Facts, number: int = 1) -> list[events.Event]:
         events.UserTranscript("A ", False, user),
         events.UserTranscript("A canary?", True, user),
         events.ResponseStarted(response),
-        events.TextDelta(response, "A canary.", item_id=agent),
+        events.TextDelta(response, "A canary.", spoken, agent),
         events.AudioDelta(response, speech(20, facts.output_rate), agent),
-        events.TextDone(response, "A canary.", item_id=agent),
+        events.TextDone(response, "A canary.", spoken, agent),
         events.ResponseDone(response, usage=events.Usage(1, 2, 3)),
     ]
 
@@ -269,6 +269,7 @@ class TestRobustness:
         finals = [said.text for said in ear.agent_said() if said.mode == "final"]
         assert finals == ["A canary.", "La"]
 
+    @pytest.mark.parametrize("spoken", [True, False])
     async def test_rb2_optional_fields(
         self,
         make: Make,
@@ -277,8 +278,11 @@ class TestRobustness:
         connection: loopback.Connection,
         record: Recorder,
         facts: Facts,
+        spoken: bool,
     ) -> None:
         """The provider leaves out what does not matter, and the answer is lost."""
+        if not spoken:
+            facts.need("text")
         ear = make.listen(llm, answers=True)
         await speak(llm, A_WORD, ALICE)
         await connection.wait_audio(1)
@@ -295,7 +299,7 @@ class TestRobustness:
 
         while number < changes:
             provider.rewrite = break_one
-            await connection.send(*_a_turn(facts, number))
+            await connection.send(*_a_turn(facts, number, spoken=spoken))
             await transit.spoken(connection)
             provider.rewrite = None
             await fence(connection, record)
@@ -312,6 +316,47 @@ class TestRobustness:
         assert not _made_up(ear)
         if facts.transcription:
             assert len([said for said in ear.user_said() if said.mode == "final"]) == number
+
+    async def test_rb2_optional_fields_of_a_call(
+        self,
+        llm: Realtime,
+        provider: loopback.Provider,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """A tool is called without what the provider said a message later, or not at all."""
+        facts.need("tools")
+
+        @llm.register_function("weather", "The weather")
+        async def weather(city: str) -> str:
+            return f"canary yellow in {city}"
+
+        number = 0
+        changes = 1
+
+        def break_one(frame: str | bytes) -> list[str | bytes]:
+            nonlocal changes
+            whole, flaws = _flaws(frame, facts, required=False)
+            changes = max(changes, len(flaws))
+            if number >= len(flaws):
+                return [frame]
+            return [json.dumps(_changed(whole, *flaws[number]))]
+
+        await connection.wait_for(events.Configure, 2)
+        while number < changes:
+            response_id = f"response_{number}"
+            call = events.ToolCall(response_id, f"call_{number}", "weather", '{"city": "Oslo"}')
+            await connection.send(events.ResponseStarted(response_id))
+            provider.rewrite = break_one
+            await connection.send(call)
+            provider.rewrite = None
+            result = await connection.wait_for(events.AddToolResult, number + 1)
+            assert "Oslo" in str(result.output), f"in call {number}"
+            await connection.send(events.ResponseDone(response_id))
+            await fence(connection, record)
+            assert not record.errors, f"in call {number}: {record.errors}"
+            number += 1
 
     async def test_rb2_required_fields(
         self,
