@@ -353,17 +353,17 @@ class TestNative:
             events.ResponseStarted("response_1", request.request_id),
             events.TextDelta("response_1", "La", item_id="agent_1"),
             events.AudioDelta("response_1", bytes(960), "agent_1"),
-            events.ResponseDone("response_1", "failed", code="server_error"),
+            events.ResponseDone("response_1", "failed", code="rate_limit_exceeded"),
         )
         with pytest.raises(events.ResponseError) as raised:
             await asked.task
-        assert raised.value.code == "server_error"
+        assert raised.value.code == "rate_limit_exceeded"
         assert asked.text == "La"
         assert not [item for item in asked.items if isinstance(item, LLMResponseFinal)]
         await ear.done("response_1")
         await record.settled()
         assert len(record.errors) == 1
-        assert record.errors[0].error_code == "server_error"
+        assert record.errors[0].error_code == "rate_limit_exceeded"
         assert record.errors[0].plugin_name == llm.provider_name
         assert meters.counted("llm.errors", llm.provider_name) == 1
         assert llm.connected
@@ -380,11 +380,11 @@ class TestNative:
         await connection.send(
             events.ResponseStarted("response_1"),
             events.AudioDelta("response_1", bytes(960), "agent_1"),
-            events.ResponseDone("response_1", "failed", code="server_error"),
+            events.ResponseDone("response_1", "failed", code="rate_limit_exceeded"),
         )
         await ear.done("response_1")
         error = await record.first(LLMErrorEvent)
-        assert error.error_code == "server_error"
+        assert error.error_code == "rate_limit_exceeded"
         await fence(connection, record)
         assert len(record.errors) == 1
         assert len(ear.dones()) == 1

@@ -5,6 +5,7 @@ import copy
 import itertools
 from collections.abc import Mapping
 
+import pytest
 from vision_agents.core.agents.conversation import InMemoryConversation, Message
 from vision_agents.core.llm.realtime import (
     RealtimeAudioOutput,
@@ -293,19 +294,20 @@ class TestSession:
         update = await connection.wait_for(events.Configure, 3)
         assert update.config.turn_detection, "still switched off, or told what had not changed"
 
+    @pytest.mark.parametrize("choice", ["none", "required"])
     async def test_se5_every_setting_changes(
-        self, llm: Realtime, connection: loopback.Connection, facts: Facts
+        self, llm: Realtime, connection: loopback.Connection, facts: Facts, choice: str
     ) -> None:
         """What is switched on or off in mid-call stays as it was."""
         written: events.Modality = "text" if facts.text else "audio"
         await llm.update_session(
-            tool_choice="none", modalities=written, options=facts.session_options
+            tool_choice=choice, modalities=written, options=facts.session_options
         )
         update = await connection.wait_for(events.Configure, 2)
         assert update.config.modalities == written
         assert _holds(update.config.options, facts.session_options)
         if facts.tools:
-            assert update.config.tool_choice == "none"
+            assert update.config.tool_choice == choice
 
     async def test_se5_a_commit_ends_the_turn(
         self, make: Make, provider: loopback.Provider, facts: Facts
