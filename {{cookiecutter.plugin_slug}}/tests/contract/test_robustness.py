@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from types import EllipsisType
 
@@ -136,7 +137,7 @@ def _a_turn(facts: Facts, number: int = 1, *, spoken: bool = True) -> list[event
 def _made_up(ear: Ear) -> list[str]:
     """What is in the transcripts of such turns, and nobody said."""
     texts = [said.text for said in ear.user_said()] + [said.text for said in ear.agent_said()]
-    return [text for text in texts if text not in "A canary? A canary."]
+    return [text for text in texts if not set(re.findall(r"\w+", text)) <= {"A", "canary"}]
 
 
 class TestRobustness:
@@ -311,21 +312,18 @@ class TestRobustness:
             number += 1
         assert number > 1, "nothing was left out: are the provider's messages no JSON?"
         assert {pcm.sample_rate for pcm in ear.chunks()} == {facts.output_rate}
-        assert len([said for said in ear.agent_said() if said.mode == "final"]) == number
+        if spoken:
+            assert len([said for said in ear.agent_said() if said.mode == "final"]) == number
         assert not _made_up(ear)
         if facts.transcription:
             assert len([said for said in ear.user_said() if said.mode == "final"]) == number
 
     async def test_rb2_optional_fields_of_a_call(
-        self,
-        llm: Realtime,
-        provider: loopback.Provider,
-        connection: loopback.Connection,
-        record: Recorder,
-        facts: Facts,
+        self, make: Make, provider: loopback.Provider, facts: Facts
     ) -> None:
         """A tool is called without what the provider said a message later, or not at all."""
         facts.need("tools")
+        llm = make()
 
         @llm.register_function("weather", "The weather")
         async def weather(city: str) -> str:
@@ -337,22 +335,23 @@ class TestRobustness:
         def break_one(frame: str | bytes) -> list[str | bytes]:
             nonlocal changes
             whole, flaws = _flaws(frame, facts, required=False)
+            flaws = [flaw for flaw in flaws if flaw[0][-1] not in (0, "city")]  # the call itself
             changes = max(changes, len(flaws))
             if number >= len(flaws):
                 return [frame]
             return [json.dumps(_changed(whole, *flaws[number]))]
 
-        await connection.wait_for(events.Configure, 2)
+        await llm.connect()
+        connection, record = await provider.connection(), make.record(llm)
         while number < changes:
             response_id = f"response_{number}"
             call = events.ToolCall(response_id, f"call_{number}", "weather", '{"city": "Oslo"}')
             await connection.send(events.ResponseStarted(response_id))
             provider.rewrite = break_one
-            await connection.send(call)
+            await connection.send(call, events.ResponseDone(response_id))
             provider.rewrite = None
             result = await connection.wait_for(events.AddToolResult, number + 1)
             assert "Oslo" in str(result.output), f"in call {number}"
-            await connection.send(events.ResponseDone(response_id))
             await fence(connection, record)
             assert not record.errors, f"in call {number}: {record.errors}"
             number += 1
