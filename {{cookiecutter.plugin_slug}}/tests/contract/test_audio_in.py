@@ -262,6 +262,16 @@ class TestAudioIn:
         sizes = [len(c.data) for c in said.connection.received(events.AppendAudio)]
         assert max(sizes) <= MAX_FRAME_BYTES, f"a frame of {max(sizes)} bytes"
 
+    async def test_ai4_long_pieces_on_a_busy_line(
+        self, llm: Realtime, connection: loopback.Connection, facts: Facts
+    ) -> None:
+        """A recording comes faster than the network takes it, and parts of it are missing."""
+        needs_messages()
+        spoken = tone(300, 120.0, facts.input_rate)
+        await speak(llm, frames(spoken, facts.input_rate, ms=5000))
+        heard = await _heard(connection, llm)
+        assert heard.tobytes() == spoken.tobytes()
+
     @pytest.mark.parametrize("ms", [40, 100])
     async def test_ai4_audio_goes_out_in_pieces(
         self, make: Make, provider: loopback.Provider, facts: Facts, ms: int

@@ -166,6 +166,7 @@ class TestConnection:
         pauses = list(llm.client.reconnect_delays())
         assert len(pauses) == attempts
         assert max(pauses) == cap_s, f"pauses without a cap: {pauses}"
+        assert pauses[1] < 2 * delay_s, f"not the pause asked for: {pauses}"
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert min(gaps[1:]) > 0.9 * delay_s, f"attempts without a pause: {gaps}"
         assert gaps[-1] > 0.9 * cap_s, f"pauses do not grow: {gaps}"
