@@ -66,7 +66,7 @@ def test_what_is_filled_in_is_what_jinja_would_render(plugin: Plugin) -> None:
     jinja.filters |= {"quoted": quoted, "markdown": markdown, "slugify": slugify}
     compared = 0
     for path in (ROOT / "{{cookiecutter.plugin_slug}}").rglob("*"):
-        if path.is_file() and path.suffix != ".wav" and ".github" not in path.parts:
+        if path.is_file() and path.suffix not in (".wav", ".pyc") and ".github" not in path.parts:
             source = path.read_text(encoding="utf-8")
             filled = Filled(source, jinja.filters)
             if filled.suffices:
