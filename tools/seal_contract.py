@@ -38,6 +38,7 @@ def accounting() -> ModuleType:
     """
     path = SUITE / "accounting.py"
     module = ModuleType(path.stem)
+    module.__file__ = str(path)
     sys.modules[path.stem] = module
     exec(compile(path.read_text(encoding="utf-8"), path, "exec"), vars(module))
     return module

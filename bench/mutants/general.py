@@ -308,7 +308,9 @@ def _is_for_people(node: cst.CSTNode) -> bool:
             return True
         case cst.Assign(value=cst.Call(func=cst.Name("TypeVar"))):
             return True
-        case cst.Call(func=cst.Name(name)) if name.endswith(("Error", "MalformedFrame", "SessionEnd")):
+        case cst.Call(func=cst.Name(name)) if name.endswith(
+            ("Error", "MalformedFrame", "SessionEnd")
+        ):
             return True
         case cst.Call(func=cst.Attribute(attr=cst.Name(name))) if name.endswith("Error"):
             return True
