@@ -428,7 +428,7 @@ async def converse(
     assert came == spoken, f"the provider said {len(spoken)} bytes, heard were {len(came)}"
 
 
-async def stays_pending(task: asyncio.Task[None]) -> None:
+async def stays_pending(task: asyncio.Task[object]) -> None:
     """Something that waits goes on waiting."""
     done, _ = await asyncio.wait([task], timeout=0.05)
     assert not done, f"did not wait: {task}"

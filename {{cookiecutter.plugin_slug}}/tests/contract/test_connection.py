@@ -22,13 +22,16 @@ from .kit import (
     Recorder,
     converse,
     fence,
+    final,
     frames,
     hears,
+    native,
     needs_messages,
     passes,
     ramp,
     say,
     speak,
+    stays_pending,
     tone,
 )
 from .making import Make, dial
@@ -361,6 +364,37 @@ class TestConnection:
         await record.settled()
         assert len(record.disconnected) == 1
         assert provider.handshakes == 1
+
+    async def test_cn8_an_interrupt_wins_over_the_pause(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """Who asks while the connection is down cannot take it back."""
+        llm = make(client=dial(provider, reconnect_delay_s=60, reconnect_max_delay_s=60))
+        await llm.connect()
+        record = make.record(llm)
+        (await provider.connection()).abort()
+        await record.down()
+        asking = asyncio.create_task(final(native(llm, "Sing, canary")))
+        await stays_pending(asking)
+        async with asyncio.timeout(1.0):
+            await llm.interrupt()
+            assert not (await asking).text
+
+    async def test_cn8_a_request_outlasts_no_pause(
+        self, make: Make, provider: loopback.Provider
+    ) -> None:
+        """Who asks while the connection is down waits until it is back, if it ever is."""
+        llm = make(
+            client=dial(provider, reconnect_delay_s=60, reconnect_max_delay_s=60),
+            response_timeout_s=0.05,
+        )
+        await llm.connect()
+        record = make.record(llm)
+        (await provider.connection()).abort()
+        await record.down()
+        async with asyncio.timeout(1.0):
+            with pytest.raises(events.SessionError):
+                await final(native(llm, "Sing, canary"))
 
     async def test_cn8_close_wins_over_the_attempt(
         self, llm: Realtime, provider: loopback.Provider, record: Recorder

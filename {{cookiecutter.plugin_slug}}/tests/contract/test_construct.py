@@ -124,6 +124,10 @@ class TestConstruct:
         assert repr(value) in message
         assert KEY not in message
 
+    def test_ct3_a_good_argument_is_kept(self, provider: loopback.Provider) -> None:
+        """The agent sends as many pictures a second as it likes."""
+        assert Realtime(client=dial(provider), fps=3).fps == 3
+
     def test_ct4_needs_no_loop_and_no_network(self) -> None:
         """A plugin cannot be made where programs make things: at the top of a module."""
 

@@ -41,8 +41,8 @@ SCHEMA: dict[str, object] = {
 
 
 def _register_tools(llm: Realtime) -> None:
-    @llm.register_function(description="Tells the canary's weather")
-    async def get_weather(city: str, days: int = 1) -> str:
+    @llm.register_function("get_weather", "Tells the canary's weather")
+    async def weather(city: str, days: int = 1) -> str:
         return f"{city} {days}"
 
     @llm.function_registry.register("look_up", "Looks up a canary", parameters_schema=SCHEMA)
@@ -144,6 +144,7 @@ class TestSession:
                     (tool["name"], tool.get("description"), tool.get("parameters_schema"))
                     for tool in registered
                 ]
+                assert told[0][:2] == ("get_weather", "Tells the canary's weather")
             await record.up(number)
             connection.abort()
         assert llm.get_available_functions() == registered, "the registry was edited"

@@ -308,12 +308,14 @@ class TestTranscripts:
             events.UserSpeechStopped("user_2"),
             events.UserTranscript("Stop, canary.", True, "user_2"),
         )
-        await say(connection, "response_2", audio=sound, status=None)
+        await say(connection, "response_2", audio=sound, text="Unheard")
         await is_interrupted(connection, facts, "user_3")
         await fence(connection, record)
         ear = make.listen(llm, answers=True)
         said = await ear.first(RealtimeUserTranscript)
         assert said.text == "Stop, canary."
+        await fence(connection, record)
+        assert not ear.agent_said(), "nobody heard that"
 
     async def test_tr3_two_speakers(
         self, llm: Realtime, ear: Ear, connection: loopback.Connection, facts: Facts

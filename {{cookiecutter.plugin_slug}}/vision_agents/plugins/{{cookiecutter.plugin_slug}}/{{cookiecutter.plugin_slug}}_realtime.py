@@ -945,6 +945,8 @@ class Realtime(realtime.Realtime):
                 self._keep(*prompt)
                 return
         except events.SessionError as error:
+            if reply.ended.is_set() and reply.error is None:
+                return  # interrupted while it waited for a connection
             self.on_llm_error(error=error)
             raise
 
