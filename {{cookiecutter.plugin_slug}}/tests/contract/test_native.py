@@ -150,7 +150,7 @@ class TestNative:
             events.ResponseStarted("response_1", request.request_id),
             events.TextDelta("response_1", "La", item_id="agent_1"),
             events.TextDelta("response_1", " la", item_id="agent_1"),
-            events.TextDelta("response_1", " canary", item_id="agent_1", content_index=1),
+            events.TextDelta("response_1", " canary", True, "agent_1", 2, 1),
             events.ResponseDone("response_1"),
         )
         await asked.task
@@ -161,7 +161,8 @@ class TestNative:
         assert asked.in_sequence, f"sequence numbers do not grow: {asked.deltas}"
         parts = [0, 0, 1] if facts.ids else [0, 0, 0]
         assert [delta.content_index for delta in asked.deltas] == parts
-        assert [delta.output_index for delta in asked.deltas] == [0, 0, 0]
+        outputs = [0, 0, 2] if facts.ids else [0, 0, 0]
+        assert [delta.output_index for delta in asked.deltas] == outputs
         items = {delta.item_id for delta in asked.deltas}
         assert len(items) == 1
         assert None not in items

@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 from vision_agents.core.agents.events import UserTurnEndedEvent, UserTurnStartedEvent
-from vision_agents.core.llm.realtime import RealtimeAgentTranscript, RealtimeUserTranscript
+from vision_agents.core.llm.realtime import (
+    RealtimeAgentSpeechEnded,
+    RealtimeAgentTranscript,
+    RealtimeUserTranscript,
+)
 from vision_agents.plugins.{{ cookiecutter.plugin_slug }} import Realtime, events, loopback
 
 from .calling import AGENT, Call, Line
@@ -316,6 +320,8 @@ class TestTranscripts:
         assert said.text == "Stop, canary."
         await fence(connection, record)
         assert not ear.agent_said(), "nobody heard that"
+        assert [end.interrupted for end in ear.dones("response_2")] == [True]
+        assert not ear.of(RealtimeAgentSpeechEnded)
 
     async def test_tr3_two_speakers(
         self, llm: Realtime, ear: Ear, connection: loopback.Connection, facts: Facts
@@ -330,6 +336,28 @@ class TestTranscripts:
         await ear.first(RealtimeUserTranscript, 2)
         by = [(said.participant, said.text) for said in ear.user_said()]
         assert by == [(ALICE, "I am the canary."), (BOB, "And I the canary's cat.")]
+
+    async def test_tr3_turns_ended_by_hand(
+        self,
+        llm: Realtime,
+        ear: Ear,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """With push-to-talk, the first to speak is taken for the second."""
+        facts.need("manual_turns", "transcription", "ids")
+        await llm.update_session(turn_detection=False)
+        for number, speaker in ((1, ALICE), (2, BOB)):
+            await speak(llm, frames(tone(300, 0.2, 48000), 48000), speaker)
+            await llm.commit_audio(respond=False)
+            await connection.wait_for(events.CommitAudio, number)
+            await connection.send(events.AudioCommitted(f"user_{number}"))
+            await fence(connection, record)
+        for number in (1, 2):
+            await connection.send(events.UserTranscript("A canary.", True, f"user_{number}"))
+        await ear.first(RealtimeUserTranscript, 2)
+        assert [said.participant for said in ear.user_said()] == [ALICE, BOB]
 
     async def test_tr3_transcript_behind_the_next_speaker(
         self,
