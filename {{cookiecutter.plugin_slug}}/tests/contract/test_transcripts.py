@@ -22,6 +22,7 @@ from .kit import (
     frames,
     hears,
     is_interrupted,
+    needs_messages,
     ramp,
     say,
     speak,
@@ -304,6 +305,32 @@ class TestTranscripts:
     ) -> None:
         """The user interrupts twice in a row, and what they said first is lost."""
         facts.need("transcription")
+        sound = ramp(24000).tobytes()
+        await say(connection, audio=sound, status=None)
+        await is_interrupted(connection, facts)
+        await connection.send(
+            events.ResponseDone("response_1", "cancelled"),
+            events.UserSpeechStopped("user_2"),
+            events.UserTranscript("Stop, canary.", True, "user_2"),
+        )
+        await say(connection, "response_2", audio=sound, status=None)
+        await is_interrupted(connection, facts, "user_3")
+        await fence(connection, record)
+        ear = make.listen(llm, answers=True)
+        said = await ear.first(RealtimeUserTranscript)
+        assert said.text == "Stop, canary."
+
+    async def test_tr2_an_answer_nobody_heard(
+        self,
+        make: Make,
+        llm: Realtime,
+        connection: loopback.Connection,
+        record: Recorder,
+        facts: Facts,
+    ) -> None:
+        """The user interrupts twice in a row, and reads what the agent never said."""
+        facts.need("transcription")
+        needs_messages()
         sound = ramp(24000).tobytes()
         await say(connection, audio=sound, status=None)
         await is_interrupted(connection, facts)
