@@ -22,6 +22,7 @@ from .kit import (
     frames,
     level_db,
     needs_messages,
+    ramp,
     samples_of,
     say,
     sinad_db,
@@ -267,7 +268,7 @@ class TestAudioIn:
     ) -> None:
         """A recording comes faster than the network takes it, and parts of it are missing."""
         needs_messages()
-        spoken = tone(300, 120.0, facts.input_rate)
+        spoken = ramp(120 * facts.input_rate)
         await speak(llm, frames(spoken, facts.input_rate, ms=5000))
         heard = await _heard(connection, llm)
         assert heard.tobytes() == spoken.tobytes()

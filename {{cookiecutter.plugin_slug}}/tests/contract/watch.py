@@ -172,6 +172,8 @@ class Watch:
 
     def begin(self) -> None:
         """Start to watch."""
+        gc.collect()
+        gc.freeze()  # what is left is pytest's, and needs no second look
         root = logging.getLogger()
         self._root_level = root.level
         root.setLevel(self._logs.level)
@@ -192,7 +194,6 @@ class Watch:
         await self._find_leftovers()
         self.pulse.end()
         gc.collect()  # tells of task exceptions nobody retrieved
-        gc.freeze()  # what is left is pytest's, and needs no second look
         await asyncio.sleep(0)
         self._loop.set_exception_handler(None)
         root = logging.getLogger()
