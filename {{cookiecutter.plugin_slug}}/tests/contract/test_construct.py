@@ -101,7 +101,7 @@ class TestConstruct:
             ("fps", 0),
             ("fps", -1),
             ("tool_timeout_s", 0),
-            ("response_timeout_s", -1),
+            ("response_timeout_s", 0),
             ("modalities", "smell"),
             ("input_chunk_ms", -1),
             ("input_chunk_ms", 1000),
