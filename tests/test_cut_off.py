@@ -19,7 +19,8 @@ from tests.test_refused_answers import state_of
 LATE = "vision_agents/plugins/{{cookiecutter.plugin_slug}}/zzz.txt"
 FOR_EVER = "{% for _ in range(99999) %}{% for _ in range(99999) %}{% endfor %}{% endfor %}"
 CLI = "from cookiecutter.__main__ import main; main()"
-FULL_DISK = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (9000, 9000)); {CLI}"
+NO_BYTECODE = "import sys; sys.dont_write_bytecode = True"  # cut short, it would fail every other
+FULL_DISK = f"{NO_BYTECODE}; import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (9000, 9000)); {CLI}"
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits are POSIX's")
 
