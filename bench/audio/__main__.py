@@ -12,9 +12,8 @@ import math
 import os
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import scaffold
 
@@ -22,7 +21,10 @@ from . import cold, report, sessions, sides
 from .fidelity import KEPT_HZ, REJECTED_HZ, fidelity
 from .frames import audio_in, audio_out, barge_in
 from .profile import profile_barge_in, profile_in, profile_out
-from .provider import Provider, provider
+from .provider import provider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PARTS = ("in", "out", "fidelity", "barge", "sessions", "cold", "profile")
 OURS, XAI, FLOOR = "this, 24 kHz", "xAI", "floor, 24 kHz"
@@ -48,7 +50,7 @@ class Benchmark:
         """CPU time of a caller's audio."""
         for channels, deflates in ((1, False), (2, False), (1, True)):
             with provider() as far_end:
-                async with _opened(sides.OPENERS, far_end, deflates=deflates) as opened:
+                async with sides.opened(sides.OPENERS, far_end, deflates=deflates) as opened:
                     costs = await audio_in(opened, far_end, channels, self._rounds)
             kind = "stereo" if channels == 2 else "mono"
             title = f"Audio in, 48 kHz {kind}{', the provider deflates' if deflates else ''}"
@@ -63,7 +65,7 @@ class Benchmark:
         """CPU time of the provider's audio."""
         for delta_ms in (20, 100, 200):
             with provider() as far_end:
-                async with _opened(TALKERS, far_end) as opened:
+                async with sides.opened(TALKERS, far_end) as opened:
                     costs = await audio_out(opened, far_end, delta_ms, self._rounds // 4)
             title = f"Audio out, pieces of {delta_ms} ms"
             self.costs[title] = costs
@@ -74,7 +76,7 @@ class Benchmark:
         """What is heard of pure tones."""
         names = (OURS, "this, 16 kHz", XAI, "Qwen", "Gemini")
         with provider(records=True) as far_end:
-            async with _opened(names, far_end) as opened:
+            async with sides.opened(names, far_end) as opened:
                 heard = await fidelity(opened, far_end)
         head = ["", *(f"{hertz} Hz, SINAD" for hertz in KEPT_HZ)]
         head += [f"{hertz} Hz, level" for hertz in REJECTED_HZ]
@@ -88,7 +90,7 @@ class Benchmark:
         """How fast the agent falls silent."""
         for speed in (0, 40):
             with provider() as far_end:
-                async with _opened(TALKERS, far_end) as opened:
+                async with sides.opened(TALKERS, far_end) as opened:
                     taken = await barge_in(opened, far_end, speed, 40, max(2, self._rounds // 16))
             middle = {name: _percentile(each, 50) for name, each in taken.items()}
             worst = {name: _percentile(each, 99) for name, each in taken.items()}
@@ -166,21 +168,6 @@ class Benchmark:
                 for side, each in stages.items()
             ]
             self.say(title, report.table(["", *stages["this"], "all"], rows))
-
-
-@asynccontextmanager
-async def _opened(
-    names: Iterable[str],
-    far_end: Provider,
-    *,
-    deflates: bool = False,
-) -> AsyncIterator[dict[str, sides.Side]]:
-    opened = {name: await sides.OPENERS[name](far_end, deflates) for name in names}
-    try:
-        yield opened
-    finally:
-        for side in opened.values():
-            await side.close()
 
 
 def _percentile(values: list[float], percent: int) -> float:

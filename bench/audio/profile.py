@@ -9,8 +9,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 
 from getstream.video.rtc.track_util import FrameResampler, PcmData
@@ -19,7 +18,7 @@ from websockets.asyncio.server import broadcast
 
 from .frames import BURST_FRAMES, audio_out, barge_in, speech_like
 from .provider import Provider
-from .sides import CALLER, OPENERS, Side
+from .sides import CALLER, OPENERS, opened
 
 Stage = Callable[[int], Awaitable[None]]
 STAGES_IN = ("resample", "encode", "socket", "house and plugin")
@@ -103,7 +102,7 @@ async def profile_in(provider: Provider, rounds: int) -> dict[str, dict[str, flo
 
 async def profile_out(provider: Provider, rounds: int) -> dict[str, dict[str, float]]:
     """Measure; returns microseconds a piece, as `profile_in` does a frame."""
-    async with _opened(provider) as sides:
+    async with opened(SIDES, provider) as sides:
         costs = await audio_out(sides, provider, DELTA_MS, rounds)
     floor, ours, theirs = (costs[name] * DELTA_MS for name in SIDES)
     data = random.randbytes(24 * DELTA_MS * 2)
@@ -122,7 +121,7 @@ async def profile_out(provider: Provider, rounds: int) -> dict[str, dict[str, fl
 
 async def profile_barge_in(provider: Provider, rounds: int) -> dict[str, dict[str, float]]:
     """Measure; returns microseconds that pass, the median, while the agent speaks at 40x."""
-    async with _opened(provider) as sides:
+    async with opened(SIDES, provider) as sides:
         taken = await barge_in(sides, provider, 40, 20, rounds)
     floor, ours, theirs = (statistics.median(taken[name]) * 1000 for name in SIDES)
     acme = import_module("vision_agents.plugins.acme")
@@ -135,16 +134,6 @@ async def profile_barge_in(provider: Provider, rounds: int) -> dict[str, dict[st
         "this": dict(zip(STAGES_BARGE_IN, (floor, decode, rest[0]), strict=True)),
         "xAI": dict(zip(STAGES_BARGE_IN, (floor, loads, rest[1]), strict=True)),
     }
-
-
-@asynccontextmanager
-async def _opened(provider: Provider) -> AsyncIterator[dict[str, Side]]:
-    sides = {name: await OPENERS[name](provider, False) for name in SIDES}
-    try:
-        yield sides
-    finally:
-        for side in sides.values():
-            await side.close()
 
 
 def micros(stage: Callable[[], object]) -> float:

@@ -7,7 +7,8 @@ constant of its module, and the SDK under Gemini's insists on wss://. Both are s
 import base64
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -171,6 +172,19 @@ OPENERS: dict[str, Opener] = {
     "Gemini": _gemini,
 }
 """Ways to hold a session, by name. xAI's takes 24 kHz; Qwen's and Gemini's take 16 kHz."""
+
+
+@asynccontextmanager
+async def opened(
+    names: Iterable[str], far_end: Provider, *, deflates: bool = False
+) -> AsyncIterator[dict[str, Side]]:
+    """Sessions of these sides, closed at the end."""
+    sides = {name: await OPENERS[name](far_end, deflates) for name in names}
+    try:
+        yield sides
+    finally:
+        for side in sides.values():
+            await side.close()
 
 
 def generate(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from types import EllipsisType
 
 import pytest
@@ -103,6 +103,35 @@ def _flaws(
         for value in INSTEAD
         if type(value) is not type(original)
     ]
+
+
+class Flawed:
+    """Rewrites frames with one flaw each, in every round another, until there is no more of them.
+
+    Attributes:
+        count: rounds it takes, as far as is known.
+    """
+
+    def __init__(self, facts: Facts, *, spared: Container[str | int] = ()) -> None:
+        self.count = 1
+        self._facts = facts
+        self._spared = spared
+        self._number = 0
+
+    def __iter__(self) -> Iterator[int]:
+        """The rounds."""
+        while self._number < self.count:
+            yield self._number
+            self._number += 1
+
+    def __call__(self, frame: str | bytes) -> list[str | bytes]:
+        """The frame with this round's flaw; as it is where it has not so many."""
+        whole, flaws = _flaws(frame, self._facts, required=False)
+        flaws = [flaw for flaw in flaws if flaw[0][-1] not in self._spared]
+        self.count = max(self.count, len(flaws))
+        if self._number >= len(flaws):
+            return [frame]
+        return [json.dumps(_changed(whole, *flaws[self._number]))]
 
 
 def _extended(whole: Json) -> Json:
@@ -287,19 +316,9 @@ class TestRobustness:
         ear = make.listen(llm, answers=True)
         await speak(llm, A_WORD, ALICE)
         await connection.wait_audio(1)
-        number = 0
-        changes = 1
-
-        def break_one(frame: str | bytes) -> list[str | bytes]:
-            nonlocal changes
-            whole, flaws = _flaws(frame, facts, required=False)
-            changes = max(changes, len(flaws))
-            if number >= len(flaws):
-                return [frame]
-            return [json.dumps(_changed(whole, *flaws[number]))]
-
-        while number < changes:
-            provider.rewrite = break_one
+        flawed = Flawed(facts)
+        for number in flawed:
+            provider.rewrite = flawed
             await connection.send(*_a_turn(facts, number, spoken=spoken))
             await transit.spoken(connection)
             provider.rewrite = None
@@ -309,14 +328,13 @@ class TestRobustness:
             end = await ear.done(response_id)
             assert not end.interrupted
             assert ear.speech(response_id) == speech(20, facts.output_rate)
-            number += 1
-        assert number > 1, "nothing was left out: are the provider's messages no JSON?"
+        assert flawed.count > 1, "nothing was left out: are the provider's messages no JSON?"
         assert {pcm.sample_rate for pcm in ear.chunks()} == {facts.output_rate}
         if spoken:
-            assert len([said for said in ear.agent_said() if said.mode == "final"]) == number
+            assert len([said for said in ear.agent_said() if said.mode == "final"]) == flawed.count
         assert not _made_up(ear)
         if facts.transcription:
-            assert len([said for said in ear.user_said() if said.mode == "final"]) == number
+            assert len([said for said in ear.user_said() if said.mode == "final"]) == flawed.count
 
     async def test_rb2_optional_fields_of_a_call(
         self, make: Make, provider: loopback.Provider, facts: Facts
@@ -329,32 +347,20 @@ class TestRobustness:
         async def weather(city: str) -> str:
             return f"canary yellow in {city}"
 
-        number = 0
-        changes = 1
-
-        def break_one(frame: str | bytes) -> list[str | bytes]:
-            nonlocal changes
-            whole, flaws = _flaws(frame, facts, required=False)
-            flaws = [flaw for flaw in flaws if flaw[0][-1] not in (0, "city")]  # the call itself
-            changes = max(changes, len(flaws))
-            if number >= len(flaws):
-                return [frame]
-            return [json.dumps(_changed(whole, *flaws[number]))]
-
+        flawed = Flawed(facts, spared=(0, "city"))  # the call itself
         await llm.connect()
         connection, record = await provider.connection(), make.record(llm)
-        while number < changes:
+        for number in flawed:
             response_id = f"response_{number}"
             call = events.ToolCall(response_id, f"call_{number}", "weather", '{"city": "Oslo"}')
             await connection.send(events.ResponseStarted(response_id))
-            provider.rewrite = break_one
+            provider.rewrite = flawed
             await connection.send(call, events.ResponseDone(response_id))
             provider.rewrite = None
             result = await connection.wait_for(events.AddToolResult, number + 1)
             assert "Oslo" in str(result.output), f"in call {number}"
             await fence(connection, record)
             assert not record.errors, f"in call {number}: {record.errors}"
-            number += 1
 
     async def test_rb2_required_fields(
         self,
