@@ -17,7 +17,7 @@ from .calling import Call
 from .kit import API_KEY, KEY, Ear, Facts, Recorder
 from .making import Make
 from .meters import Meters
-from .watch import LIVE_LIMIT_S, Watch
+from .watch import LIVE_LIMIT_S, Pulse, Watch
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,13 +29,24 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         pytest.skip(f"wire.py: {unsayable}")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def outside_the_loop() -> None:
-    """Watches from outside: frozen threads."""
-    watch.install()
-    gc.collect()
-    gc.freeze()  # what was imported needs no second look
-    gc.disable()  # each test is looked at when it ends
+@pytest.fixture(scope="session")
+def pulse() -> Pulse:
+    """Watches the loops from outside."""
+    gc.disable()  # garbage is looked at between the tests
+    return watch.install()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def informed() -> Iterator[None]:
+    """Everybody logs from INFO on, but the provider's end, which is no part of the plugin."""
+    levels = {logging.getLogger(): logging.INFO}
+    levels[logging.getLogger(loopback.__name__)] = logging.WARNING
+    before = {logger: logger.level for logger in levels}
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    yield
+    for logger, level in before.items():
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,14 +69,19 @@ def page() -> Page:
 
 
 @pytest.fixture(autouse=True)
-async def under_watch(request: pytest.FixtureRequest, page: Page) -> AsyncIterator[Watch]:
+async def under_watch(
+    request: pytest.FixtureRequest, page: Page, pulse: Pulse
+) -> AsyncIterator[Watch]:
     """Every scenario's checks; `@pytest.mark.allows` names those it breaks on purpose."""
+    gc.collect()
+    gc.freeze()  # what is left is pytest's, and needs no second look
     allowed = {name for mark in request.node.iter_markers("allows") for name in mark.args}
     test = request.function
     live = request.node.get_closest_marker("integration") is not None
     # Where secrets are the matter the transport's own lines are read, too.
     level = logging.DEBUG if contract_of(test.__name__) == "OB1" else logging.INFO
     watching = Watch(
+        pulse,
         plugin.__name__,
         os.environ.get(API_KEY, KEY) if live else KEY,
         test.__code__,
@@ -74,8 +90,8 @@ async def under_watch(request: pytest.FixtureRequest, page: Page) -> AsyncIterat
         frozenset(allowed),
     )
     watching.begin()
-    yield watching
-    await watching.end()
+    async with watching.ending:
+        yield watching
     findings = [
         (contract, what) for contract, what in watching.findings if contract not in page.waivers
     ]
@@ -86,43 +102,36 @@ async def under_watch(request: pytest.FixtureRequest, page: Page) -> AsyncIterat
 
 
 @pytest.fixture
-async def provider(under_watch: Watch) -> AsyncIterator[loopback.Provider]:
+async def provider(under_watch: Watch) -> loopback.Provider:
     """A provider that says what the test has it say."""
-    scripted = loopback.Provider(scripted=True)
-    await scripted.listen()
-    yield scripted
-    await under_watch.dismiss(scripted)
+    return await under_watch.listening(loopback.Provider(scripted=True))
 
 
 @pytest.fixture
-async def parrot(under_watch: Watch) -> AsyncIterator[loopback.Provider]:
+async def parrot(under_watch: Watch) -> loopback.Provider:
     """A provider that answers by itself: it says back what it hears and reads."""
-    talking = loopback.Provider()
-    await talking.listen()
-    yield talking
-    await under_watch.dismiss(talking)
+    return await under_watch.listening(loopback.Provider())
 
 
 @pytest.fixture
-async def make(provider: loopback.Provider, under_watch: Watch) -> AsyncIterator[Make]:
+def make(provider: loopback.Provider, under_watch: Watch) -> Make:
     """Builds Realtimes on `provider`, and closes them at the end."""
-    making = Make(provider, under_watch)
-    yield making
-    await making.close()
+    return Make(provider, under_watch)
 
 
 @pytest.fixture
-async def llm(make: Make) -> Realtime:
+async def llm(make: Make, provider: loopback.Provider) -> Realtime:
     """A Realtime, connected to `provider`."""
     llm = make()
     await llm.connect()
+    await provider.connection()
     return llm
 
 
 @pytest.fixture
-async def connection(llm: Realtime, provider: loopback.Provider) -> loopback.Connection:
+def connection(llm: Realtime, provider: loopback.Provider) -> loopback.Connection:
     """The provider's end of `llm`."""
-    return await provider.connection()
+    return provider.connections[0]
 
 
 @pytest.fixture
@@ -138,10 +147,9 @@ async def ear(make: Make, llm: Realtime) -> Ear:
 
 
 @pytest.fixture
-async def call(llm: Realtime) -> AsyncIterator[Call]:
+async def call(llm: Realtime, under_watch: Watch) -> Call:
     """The agent's own flow around `llm`."""
-    async with Call(llm) as around:
-        yield around
+    return await under_watch.ending.enter_async_context(Call(llm))
 
 
 @pytest.fixture(scope="session")

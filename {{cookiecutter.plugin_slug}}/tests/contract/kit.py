@@ -430,7 +430,7 @@ async def converse(
 
 async def stays_pending(task: asyncio.Task[object]) -> None:
     """Something that waits goes on waiting."""
-    done, _ = await asyncio.wait([task], timeout=0.05)
+    done, _ = await asyncio.wait([task], timeout=0.02)
     assert not done, f"did not wait: {task}"
 
 

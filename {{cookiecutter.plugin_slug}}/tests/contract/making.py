@@ -62,6 +62,7 @@ class Make:
         self._made_on: dict[Realtime, loopback.Provider] = {}
         self._made: dict[Realtime, Recorder] = {}
         self._ears: list[Ear] = []
+        watch.ending.push_async_callback(self._close)
 
     def __call__(
         self,
@@ -88,7 +89,7 @@ class Make:
         self._ears.append(Ear(llm, self._made_on[llm], answers=answers))
         return self._ears[-1]
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Close them all; whatever is wrong then is found."""
         for llm, record in self._made.items():
             await record.check()

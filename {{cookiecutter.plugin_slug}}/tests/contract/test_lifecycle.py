@@ -30,7 +30,7 @@ from .kit import (
 )
 from .making import Make, dial
 
-BOUND_S = 0.1
+BOUND_S = 0.05
 A_WORD = frames(tone(300, 0.02, 48000), 48000)
 
 Script = Callable[[loopback.Provider], Awaitable[None]]
@@ -347,11 +347,11 @@ class TestLifecycle:
             async for _ in llm.simple_response("canary?", ALICE):
                 pass
 
-        for work in (ask, llm.connect):
-            waiting = asyncio.create_task(work())
-            await stays_pending(waiting)
-            waiting.cancel()
-            await asyncio.wait([waiting])
+        waiting = [asyncio.create_task(ask()), asyncio.create_task(llm.connect())]
+        for each in waiting:
+            await stays_pending(each)
+            each.cancel()
+        await asyncio.wait(waiting)
         remaining = _tasks_but_the_providers() - before
         assert not remaining, f"still running: {remaining}"
 

@@ -226,7 +226,7 @@ class TestSession:
         await llm.connect()
         connection = await provider.connection()
         # More than the sockets hold, so that a sender has to wait in the middle.
-        loud = frames(tone(300, transit.FLOOD_S, facts.input_rate), facts.input_rate, ms=1000)
+        loud = frames(ramp(round(transit.FLOOD_S * facts.input_rate)), facts.input_rate, ms=5000)
         speaking = asyncio.create_task(speak(llm, loud))
         await connection.wait_audio(1)
         asking = [asyncio.create_task(_ask(llm, f"canary {number}?")) for number in range(4)]

@@ -10,7 +10,6 @@ import ctypes
 import gc
 import inspect
 import logging
-import os
 import signal
 import socket
 import stat
@@ -41,66 +40,81 @@ class Frozen(BaseException):
 
 
 class Pulse(threading.Thread):
-    """Watches a loop from outside. What it waits for a processor does not count: a busy
-    machine is no frozen loop.
+    """Watches from outside the loop of the scenario at hand. What it waits for a processor does
+    not count: a busy machine is no frozen loop.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         super().__init__(name="contract-pulse", daemon=True)
-        self.gaps: list[str] = []
-        self._loop = loop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = threading.get_ident()
-        self._beaten = True
-        self._ended = threading.Event()
+        self._looking = threading.Lock()
+        self._beaten = False
         self._timer: asyncio.TimerHandle | None = None
         self._on_beat: list[Callable[[], None]] = []
+        self._gaps: list[str] = []
+        self._seems = ""
+        self._beaten_at = self._woken_at = self._waited_at = time.monotonic()
+        self._waited = _waited_s()
 
     def begin(self) -> None:
-        """Start, from within the loop."""
+        """Start to watch, from within the loop."""
+        with self._looking:
+            self._gaps, self._seems, self._on_beat = [], "", []
+            self._beaten_at = self._woken_at = time.monotonic()
+            self._loop = asyncio.get_running_loop()
         self._beat()
-        self.start()
 
-    def end(self) -> None:
-        """Stop, from within the loop."""
+    def end(self) -> list[str]:
+        """Stop, from within the loop; returns where it stood still."""
         if self._timer is not None:
             self._timer.cancel()
-        self._ended.set()
-        self.join()
+        with self._looking:
+            self._loop, self._on_beat = None, []
+            self._conclude()
+        return self._gaps
 
     def every_beat(self, look: Callable[[], None]) -> None:
         """Call something all the time."""
         self._on_beat.append(look)
 
     def run(self) -> None:
-        beaten_at = woken_at = time.monotonic()
-        waited = _waited_s()
-        seems = ""
         while True:
-            ended = self._ended.wait(TICK_S)
-            if ended or self._beaten or not self._loop.is_running():
-                # The system says what a thread waited once it runs again: so it is asked again.
-                if seems and _stood_s(beaten_at, waited) > GAP_S:
-                    self.gaps.append(seems)
-                if ended:
-                    return
-                beaten_at = woken_at = time.monotonic()
-                self._beaten, seems = False, ""
-                continue
-            if time.monotonic() - beaten_at < GAP_S:
-                continue
-            if not seems and _stood_s(beaten_at, waited) > GAP_S:
-                frame = sys._current_frames().get(self._loop_thread)
-                where = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
-                seems = f"the event loop stood still for {GAP_S:g} s at\n{where}"
-            if _stood_s(woken_at, waited) > FROZEN_S:
-                woken_at = time.monotonic()
-                _raise_in(self._loop_thread)
+            time.sleep(TICK_S)
+            with self._looking:
+                if self._loop is not None:
+                    self._look(self._loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.monotonic()
+        if self._beaten or not loop.is_running():
+            self._conclude()
+            self._beaten = False
+            self._beaten_at = self._woken_at = now
+            if now - self._waited_at > GAP_S:
+                self._waited, self._waited_at = _waited_s(), now
+            return
+        if now - self._beaten_at < GAP_S:
+            return
+        if not self._seems and _stood_s(self._beaten_at, self._waited) > GAP_S:
+            frame = sys._current_frames().get(self._loop_thread)
+            where = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
+            self._seems = f"the event loop stood still for {GAP_S:g} s at\n{where}"
+        if _stood_s(self._woken_at, self._waited) > FROZEN_S:
+            self._woken_at = time.monotonic()
+            _raise_in(self._loop_thread)
+
+    def _conclude(self) -> None:
+        # The system says what a thread waited once it runs again: so it is asked again.
+        if self._seems and _stood_s(self._beaten_at, self._waited) > GAP_S:
+            self._gaps.append(self._seems)
+        self._seems = ""
 
     def _beat(self) -> None:
         self._beaten = True
         for look in self._on_beat:
             look()
-        self._timer = self._loop.call_later(TICK_S / 2, self._beat)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S / 2, self._beat)
 
 
 class LogWatch(logging.Handler):
@@ -135,7 +149,11 @@ class LogWatch(logging.Handler):
 class Watch:
     """One scenario under watch; `findings` is what broke, by contract id.
 
+    Attributes:
+        ending: what is to be ended with the scenario, last come first.
+
     Args:
+        pulse: watches its loop.
         package: name of the plugin's package.
         key: the API key in use.
         test: the test's code, to end it where it takes too long.
@@ -148,6 +166,7 @@ class Watch:
 
     def __init__(
         self,
+        pulse: Pulse,
         package: str,
         key: str,
         test: CodeType,
@@ -161,48 +180,45 @@ class Watch:
         self._test = test
         self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
-        self.pulse = Pulse(self._loop)
+        self.pulse = pulse
+        self.ending = contextlib.AsyncExitStack()
         self._logs = LogWatch(package, key, level)
-        self._quieted: list[logging.Handler] = []
-        self._root_level = logging.WARNING
+        self._levels: list[tuple[logging.Logger | logging.Handler, int]] = []
         self._limit: asyncio.TimerHandle | None = None
-        self._tasks = asyncio.all_tasks()
         self._threads = set(threading.enumerate())
         self._opened = _opened()
 
     def begin(self) -> None:
-        """Start to watch."""
-        gc.collect()
-        gc.freeze()  # what is left is pytest's, and needs no second look
+        """Start to watch, until `ending` is closed."""
+        self.ending.push_async_callback(self._end)
         root = logging.getLogger()
-        self._root_level = root.level
-        root.setLevel(self._logs.level)
-        self._quieted = [handler for handler in root.handlers if handler.level == logging.NOTSET]
-        for handler in self._quieted:
-            handler.setLevel(logging.INFO)  # a failure's report needs no frame of the transport
+        if self._logs.level < logging.INFO:
+            # A failure's report needs no frame of the transport.
+            handlers = [each for each in root.handlers if each.level == logging.NOTSET]
+            self._levels = [(root, root.level), *((each, each.level) for each in handlers)]
+            root.setLevel(self._logs.level)
+            for handler in handlers:
+                handler.setLevel(logging.INFO)
         root.addHandler(self._logs)
-        # The provider's end is no part of the plugin, and says as much again.
-        logging.getLogger(loopback.__name__).setLevel(logging.INFO)
         self._loop.set_exception_handler(self._on_loop_exception)
         self._limit = self._loop.call_later(self._limit_s, self._took_too_long)
         self.pulse.begin()
 
-    async def end(self) -> None:
+    async def _end(self) -> None:
         """Stop, once nothing of the plugin is left or a moment has passed."""
         if self._limit is not None:
             self._limit.cancel()
         await self._find_leftovers()
-        self.pulse.end()
+        gaps = self.pulse.end()
         gc.collect()  # tells of task exceptions nobody retrieved
         await asyncio.sleep(0)
         self._loop.set_exception_handler(None)
         root = logging.getLogger()
         root.removeHandler(self._logs)
-        root.setLevel(self._root_level)
-        for handler in self._quieted:
-            handler.setLevel(logging.NOTSET)
+        for one, level in self._levels:
+            one.setLevel(level)
         if "loop gaps" not in self.allowed:
-            self.findings += [("RB4", gap) for gap in self.pulse.gaps]
+            self.findings += [("RB4", gap) for gap in gaps]
         self.findings += [("OB1", leak) for leak in self._logs.leaks]
         if "error logs" not in self.allowed:
             self.findings += [("OB2", f"logged an error: {error}") for error in self._logs.errors]
@@ -222,7 +238,13 @@ class Watch:
         if CANARY in text.lower():
             self.found("OB1", f"content is in {where}: {text}")
 
-    async def dismiss(self, provider: loopback.Provider) -> None:
+    async def listening(self, provider: loopback.Provider) -> loopback.Provider:
+        """Have a provider listen until the scenario ends."""
+        await provider.listen()
+        self.ending.push_async_callback(self._dismiss, provider)
+        return provider
+
+    async def _dismiss(self, provider: loopback.Provider) -> None:
         """Stop a provider, and hold what it was told against what a strict one takes."""
         provider.accepts.set()
         provider.holds.set()
@@ -250,8 +272,8 @@ class Watch:
         current = asyncio.current_task()
         deadline = self._loop.time() + LEFTOVER_S
         while True:
-            tasks = asyncio.all_tasks() - self._tasks - {current}
-            threads = set(threading.enumerate()) - self._threads - {self.pulse}
+            tasks = asyncio.all_tasks() - {current}
+            threads = set(threading.enumerate()) - self._threads
             # The loop's own pool ends with the loop.
             threads = {each for each in threads if not each.name.startswith("asyncio_")}
             sockets = {each for each in _opened() - self._opened if _is_socket(each)}
@@ -287,10 +309,13 @@ class Watch:
                 task.cancel(f"the test took longer than {self._limit_s:g} s")
 
 
-def install() -> None:
+def install() -> Pulse:
     """Let a frozen main thread be woken, in the middle of a blocking call too."""
     if sys.platform != "win32":
         signal.signal(signal.SIGUSR2, _on_signal)
+    pulse = Pulse()
+    pulse.start()
+    return pulse
 
 
 def _waited_s() -> dict[str, float]:
@@ -307,7 +332,7 @@ def _waited_s() -> dict[str, float]:
 
 
 def _stood_s(since: float, waited: dict[str, float]) -> float:
-    """How long nothing happened, but for what was waited since the test began."""
+    """How long nothing happened, but for what was waited since then or shortly before."""
     now = _waited_s()
     return time.monotonic() - since - sum(now[name] - waited.get(name, 0.0) for name in now)
 
@@ -336,7 +361,7 @@ def _words_of(error: BaseException) -> Iterator[str]:
 def _opened() -> set[str]:
     """Names of what is open; where the system does not tell, the garbage collector does."""
     if LISTED:
-        return {each.name for each in os.scandir(DESCRIPTORS)}
+        return {each.name for each in Path(DESCRIPTORS).iterdir()}
     sockets = [each for each in gc.get_objects() if type(each) is socket.socket]
     return {f"{id(each)} {each}" for each in sockets if each.fileno() != -1}
 
