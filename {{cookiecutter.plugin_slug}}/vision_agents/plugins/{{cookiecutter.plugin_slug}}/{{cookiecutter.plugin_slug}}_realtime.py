@@ -65,7 +65,7 @@ HEALTHY_SESSION_S = 30.0
 """A session that lived this long, or completed a response, starts the backoff anew."""
 
 MAX_SPEAKERS = 32
-"""How many speakers' resamplers are kept, the newest."""
+"""How many speakers' microphones are kept, the newest."""
 
 HISTORY_MESSAGES = 200
 """How many messages a new connection is told, newest kept."""
@@ -100,8 +100,8 @@ class Realtime(realtime.Realtime):
         tool_timeout_s: bound on one tool call.
         response_timeout_s: bound on the provider's silence while a response is awaited.
         input_audio_pacing: send input audio at a steady pace; None sends it as it comes.
-        input_chunk_ms: collect input audio into pieces of that many ms, which costs as
-            much latency and saves CPU time; 0 sends each frame as it comes.
+        input_chunk_ms: collect input audio into pieces of so many ms or a frame more, which
+            costs as much latency and saves CPU time; 0 sends each frame as it comes.
 
     Raises:
         ValueError: an argument is no good; the message says which and what to do.
@@ -153,7 +153,7 @@ class Realtime(realtime.Realtime):
         self.options = dict(options or {})
         self._tool_timeout_s = tool_timeout_s
         self._response_timeout_s = response_timeout_s
-        self._input_chunk = INPUT_SAMPLE_RATE * input_chunk_ms // 1000  # samples; 0: any number
+        self._input_chunk_ms = input_chunk_ms
 
         self._lifecycle = asyncio.Lock()
         self._opening: asyncio.Task[Session] | None = None
@@ -173,7 +173,7 @@ class Realtime(realtime.Realtime):
         self._said_since_handle: deque[Message] = deque(maxlen=HISTORY_MESSAGES)
         self._untold: list[events.AddMessage] = []
         self._speaker: Participant | None = None
-        self._resamplers: dict[str | None, FrameResampler] = {}
+        self._microphones: dict[str | None, Microphone] = {}
 {%- if cookiecutter.video == 'yes' %}
         self._eyes = Eyes(fps, lambda: self._session if self.connected else None)
 {%- endif %}
@@ -246,7 +246,7 @@ class Realtime(realtime.Realtime):
         if unseen is not None:
             # Cleared before the flow took it: it still has buffers of its own to clear.
             self._output.send_nowait(unseen)
-        self._resamplers.clear()
+        self._microphones.clear()
         await self._tell(*commands)
 
     async def process_audio(self, pcm: PcmData, participant: Participant) -> None:
@@ -267,14 +267,12 @@ class Realtime(realtime.Realtime):
         if participant is not None:
             self._speaker = self._current_participant = participant
         speaker_id = self._speaker.id if self._speaker is not None else None
-        resampler = self._resamplers.get(speaker_id)
-        if resampler is None:
-            # A resampler remembers the samples before: one a speaker.
-            resampler = FrameResampler(INPUT_SAMPLE_RATE, "mono", "s16", self._input_chunk)
-            self._resamplers[speaker_id] = resampler
-            if len(self._resamplers) > MAX_SPEAKERS:
-                del self._resamplers[next(iter(self._resamplers))]
-        await self._send_audio(session, resampler.resample(pcm))
+        microphone = self._microphones.get(speaker_id)
+        if microphone is None:
+            microphone = self._microphones[speaker_id] = Microphone(self._input_chunk_ms)
+            if len(self._microphones) > MAX_SPEAKERS:
+                del self._microphones[next(iter(self._microphones))]
+        await self._send_audio(session, microphone.take(pcm))
 
     async def commit_audio(self, *, respond: bool = True) -> None:
         """End the user's turn by hand, for sessions with turn detection off.
@@ -891,7 +889,7 @@ class Realtime(realtime.Realtime):
 
     def _forget_turns(self) -> None:
         self._turns = Turns()
-        self._resamplers.clear()
+        self._microphones.clear()
 
     async def _send_audio(self, session: Session, frames: Iterable[av.AudioFrame]) -> None:
         for frame in frames:
@@ -908,9 +906,9 @@ class Realtime(realtime.Realtime):
             )
 
     async def _send_rest(self, session: Session) -> None:
-        """Send what the resamplers still hold: the last of what was said."""
-        for resampler in self._resamplers.values():
-            await self._send_audio(session, resampler.flush())
+        """Send what the microphones still hold: the last of what was said."""
+        for microphone in self._microphones.values():
+            await self._send_audio(session, microphone.rest())
 
     async def _tell(self, *commands: events.Command) -> None:
         """Send what need not arrive where the session is gone."""
@@ -1048,6 +1046,47 @@ class Realtime(realtime.Realtime):
     def _normalize_message(value: object) -> list[Message]:
         """Bring any shape of message the house uses into its own; see `normalize`."""
         return normalize(value)
+
+
+class Microphone:
+    """One speaker's audio, on its way to the provider.
+
+    The resampler remembers the samples before. A call of it costs more than the samples
+    do, so what goes out in one piece is collected first.
+    """
+
+    def __init__(self, chunk_ms: int) -> None:
+        self._resampler = FrameResampler(INPUT_SAMPLE_RATE, "mono", "s16", 0)
+        self._chunk_ms = chunk_ms
+        self._collected: PcmData | None = None
+
+    def take(self, pcm: PcmData) -> list[av.AudioFrame]:
+        """Take the next frame of the call; returns what can be sent now."""
+        if not self._chunk_ms:
+            return self._resampler.resample(pcm)
+        frames: list[av.AudioFrame] = []
+        collected, self._collected = self._collected, None
+        if collected is not None and _form(collected) == _form(pcm):
+            collected.append(pcm)
+        else:
+            if collected is not None:
+                frames = self._resampler.resample(collected)
+            collected = pcm.copy()
+        if collected.duration_ms < self._chunk_ms:
+            self._collected = collected
+            return frames
+        return frames + self._resampler.resample(collected)
+
+    def rest(self) -> list[av.AudioFrame]:
+        """Returns all that is left: the end of what was said."""
+        collected, self._collected = self._collected, None
+        if collected is None:
+            return self._resampler.flush()
+        return self._resampler.resample(collected, flush=True)
+
+
+def _form(pcm: PcmData) -> tuple[int, int, str]:
+    return pcm.sample_rate, pcm.channels, pcm.format
 
 
 def _packed(frame: av.AudioFrame) -> bytes:
