@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import aiortc
 import av
-from getstream.video.rtc.track_util import FrameResampler, PcmData
+from getstream.video.rtc.track_util import AudioFormatType, FrameResampler, PcmData
 from vision_agents.core.agents.conversation import Message
 from vision_agents.core.edge.types import Participant
 from vision_agents.core.instructions import Instructions
@@ -1058,35 +1058,30 @@ class Microphone:
     def __init__(self, chunk_ms: int) -> None:
         self._resampler = FrameResampler(INPUT_SAMPLE_RATE, "mono", "s16", 0)
         self._chunk_ms = chunk_ms
-        self._collected: PcmData | None = None
+        self._pieces: list[bytes] = []
+        self._pieces_ms = 0.0
+        self._form: tuple[int, AudioFormatType, int] = (INPUT_SAMPLE_RATE, "s16", 1)
 
     def take(self, pcm: PcmData) -> list[av.AudioFrame]:
         """Take the next frame of the call; returns what can be sent now."""
         if not self._chunk_ms:
             return self._resampler.resample(pcm)
-        frames: list[av.AudioFrame] = []
-        collected, self._collected = self._collected, None
-        if collected is not None and _form(collected) == _form(pcm):
-            collected.append(pcm)
-        else:
-            if collected is not None:
-                frames = self._resampler.resample(collected)
-            collected = pcm.copy()
-        if collected.duration_ms < self._chunk_ms:
-            self._collected = collected
-            return frames
-        return frames + self._resampler.resample(collected)
+        form = (pcm.sample_rate, pcm.format, pcm.channels)
+        frames = [] if form == self._form else self._collected()
+        self._form = form
+        self._pieces.append(pcm.to_bytes())
+        self._pieces_ms += pcm.duration_ms
+        return frames if self._pieces_ms < self._chunk_ms else frames + self._collected()
 
     def rest(self) -> list[av.AudioFrame]:
         """Returns all that is left: the end of what was said."""
-        collected, self._collected = self._collected, None
-        if collected is None:
-            return self._resampler.flush()
-        return self._resampler.resample(collected, flush=True)
+        return self._collected() + self._resampler.flush()
 
-
-def _form(pcm: PcmData) -> tuple[int, int, str]:
-    return pcm.sample_rate, pcm.channels, pcm.format
+    def _collected(self) -> list[av.AudioFrame]:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._pieces_ms = 0.0
+        return self._resampler.resample(PcmData.from_bytes(data, *self._form))
 
 
 def _packed(frame: av.AudioFrame) -> bytes:
