@@ -107,7 +107,8 @@ class Benchmark:
     def sessions(self) -> None:
         """How many sessions fit, in turns."""
         for deflates in (False, True):
-            names = (OURS, XAI) if deflates else (OURS, f"{OURS}, 40 ms", XAI, FLOOR)
+            pieces = (f"{OURS}, 40 ms", f"{OURS}, 100 ms")
+            names = (OURS, XAI) if deflates else (OURS, *pieces, XAI, FLOOR)
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
             for _ in range(3):
                 for name, each in runs.items():
