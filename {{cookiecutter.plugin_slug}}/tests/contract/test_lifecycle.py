@@ -30,7 +30,7 @@ from .kit import (
 )
 from .making import Make, dial
 
-BOUND_S = 0.05
+BOUND_S = 0.1
 A_WORD = frames(tone(300, 0.02, 48000), 48000)
 
 Script = Callable[[loopback.Provider], Awaitable[None]]

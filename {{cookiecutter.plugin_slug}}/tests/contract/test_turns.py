@@ -910,7 +910,7 @@ class TestTurns:
         """The provider refuses to forget audio it never sent, and falls silent."""
         facts.need("truncation")
         await say(connection, audio=speech(20, facts.output_rate), status=None)
-        await _plays_out(connection, record, 60)
+        await _plays_out(connection, record, 40)
         await is_interrupted(connection, facts)
         await fence(connection, record)
         cuts = [cut.audio_end_ms for cut in connection.received(events.TruncateItem)]
@@ -934,7 +934,7 @@ class TestTurns:
             events.ResponseStarted("response_1"),
             events.TextDelta("response_1", "A canary", item_id="item_response_1"),
         )
-        await _plays_out(connection, record, 30)  # nothing yet
+        await _plays_out(connection, record, 15)  # nothing yet
         began = time.perf_counter()
         await connection.send(events.AudioDelta("response_1", long, "item_response_1"))
         if status is not None:
@@ -959,7 +959,7 @@ class TestTurns:
         await say(connection, audio=long, status=None)
         await ear.until(lambda: bool(ear.chunks()), "speech")
         began = time.perf_counter()
-        await _plays_out(connection, record, 40)
+        await _plays_out(connection, record, 25)
         heard_ms = (time.perf_counter() - began) * 1000
         await is_interrupted(connection, facts)
         cut = await connection.wait_for(events.TruncateItem)
