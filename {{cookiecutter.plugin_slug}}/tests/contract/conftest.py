@@ -17,7 +17,7 @@ from .calling import Call
 from .kit import API_KEY, KEY, Ear, Facts, Recorder
 from .making import Make
 from .meters import Meters
-from .watch import LIVE_LIMIT_S, Pulse, Watch
+from .watch import LIVE_LIMIT_S, Pulse, Watch, at_level
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,14 +39,9 @@ def pulse() -> Pulse:
 @pytest.fixture(scope="package", autouse=True)
 def informed() -> Iterator[None]:
     """Everybody logs from INFO on, but the provider's end, which is no part of the plugin."""
-    levels = {logging.getLogger(): logging.INFO}
-    levels[logging.getLogger(loopback.__name__)] = logging.WARNING
-    before = {logger: logger.level for logger in levels}
-    for logger, level in levels.items():
-        logger.setLevel(level)
-    yield
-    for logger, level in before.items():
-        logger.setLevel(level)
+    theirs = logging.getLogger(loopback.__name__)
+    with at_level(logging.INFO, logging.getLogger()), at_level(logging.WARNING, theirs):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

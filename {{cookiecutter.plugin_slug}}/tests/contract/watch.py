@@ -183,26 +183,23 @@ class Watch:
         self.pulse = pulse
         self.ending = contextlib.AsyncExitStack()
         self._logs = LogWatch(package, key, level)
-        self._levels: list[tuple[logging.Logger | logging.Handler, int]] = []
         self._limit: asyncio.TimerHandle | None = None
         self._threads = set(threading.enumerate())
         self._opened = _opened()
 
     def begin(self) -> None:
         """Start to watch, until `ending` is closed."""
-        self.ending.push_async_callback(self._end)
         root = logging.getLogger()
         if self._logs.level < logging.INFO:
             # A failure's report needs no frame of the transport.
-            handlers = [each for each in root.handlers if each.level == logging.NOTSET]
-            self._levels = [(root, root.level), *((each, each.level) for each in handlers)]
-            root.setLevel(self._logs.level)
-            for handler in handlers:
-                handler.setLevel(logging.INFO)
+            quiet = [each for each in root.handlers if each.level == logging.NOTSET]
+            self.ending.enter_context(at_level(logging.INFO, *quiet))
+            self.ending.enter_context(at_level(self._logs.level, root))
         root.addHandler(self._logs)
         self._loop.set_exception_handler(self._on_loop_exception)
         self._limit = self._loop.call_later(self._limit_s, self._took_too_long)
         self.pulse.begin()
+        self.ending.push_async_callback(self._end)
 
     async def _end(self) -> None:
         """Stop, once nothing of the plugin is left or a moment has passed."""
@@ -213,10 +210,7 @@ class Watch:
         gc.collect()  # tells of task exceptions nobody retrieved
         await asyncio.sleep(0)
         self._loop.set_exception_handler(None)
-        root = logging.getLogger()
-        root.removeHandler(self._logs)
-        for one, level in self._levels:
-            one.setLevel(level)
+        logging.getLogger().removeHandler(self._logs)
         if "loop gaps" not in self.allowed:
             self.findings += [("RB4", gap) for gap in gaps]
         self.findings += [("OB1", leak) for leak in self._logs.leaks]
@@ -307,6 +301,19 @@ class Watch:
             coroutine = task.get_coro()
             if inspect.iscoroutine(coroutine) and coroutine.cr_code is self._test:
                 task.cancel(f"the test took longer than {self._limit_s:g} s")
+
+
+@contextlib.contextmanager
+def at_level(level: int, *ones: logging.Logger | logging.Handler) -> Iterator[None]:
+    """Have loggers or handlers pass what is of that level, for a while."""
+    before = [(each, each.level) for each in ones]
+    for each in ones:
+        each.setLevel(level)
+    try:
+        yield
+    finally:
+        for each, was in before:
+            each.setLevel(was)
 
 
 def install() -> Pulse:
