@@ -2,6 +2,7 @@
 
 from .contract.accounting import (
     pytest_addoption,
+    pytest_collection,
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_runtest_makereport,
@@ -9,6 +10,7 @@ from .contract.accounting import (
 
 __all__ = [
     "pytest_addoption",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_runtest_makereport",

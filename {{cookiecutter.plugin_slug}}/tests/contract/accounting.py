@@ -5,6 +5,7 @@ xdist the process that reports is not one of those that test.
 """
 
 import contextlib
+import gc
 import hashlib
 import re
 import tomllib
@@ -328,6 +329,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "allows(*findings): what a contract test breaks on purpose")
     if "workerinput" not in vars(config):  # one of xdist's workers has it
         config.pluginmanager.register(Account(config), f"contract account of {SUITE}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import all the tests need without a look for garbage in it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

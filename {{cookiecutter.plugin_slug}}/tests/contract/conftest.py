@@ -32,8 +32,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.fixture(scope="session")
 def pulse() -> Pulse:
     """Watches the loops from outside."""
-    gc.disable()  # garbage is looked at between the tests
     return watch.install()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def undisturbed() -> Iterator[None]:
+    """Garbage is looked at between the tests alone."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -233,10 +233,15 @@ Recorded = (
 
 
 class Recorder(Growing[Recorded]):
-    """Every event of a Realtime, held against its `connected` flag and the secrets."""
+    """Every event of a Realtime, held against its `connected` flag and the secrets.
+
+    Attributes:
+        errors: the error events so far, fences left out.
+    """
 
     def __init__(self, llm: Realtime, watch: Watch) -> None:
         super().__init__()
+        self.errors: list[LLMErrorEvent] = []
         self.fences = self.fences_seen = 0
         self._llm = llm
         self._watch = watch
@@ -253,11 +258,6 @@ class Recorder(Growing[Recorded]):
     def disconnected(self) -> list[RealtimeDisconnectedEvent]:
         """So far."""
         return self.of(RealtimeDisconnectedEvent)
-
-    @property
-    def errors(self) -> list[LLMErrorEvent]:
-        """So far, fences left out."""
-        return [each for each in self.of(LLMErrorEvent) if not _is_fence(each)]
 
     async def up(self, count: int = 1) -> None:
         """Wait for the count-th connected event."""
@@ -304,7 +304,10 @@ class Recorder(Growing[Recorded]):
         if isinstance(event, RealtimeDisconnectedEvent) and not event.reason:
             self._watch.found("CN2", "a disconnected event that does not say why")
         if isinstance(event, LLMErrorEvent):
-            self.fences_seen += _is_fence(event)
+            if FENCE in f"{event.error_code} {event.error}":
+                self.fences_seen += 1
+            else:
+                self.errors.append(event)
             if event.error is None:
                 self._watch.found("RB3", f"an error event without the error: {event}")
             error: BaseException | None = event.error
@@ -315,10 +318,6 @@ class Recorder(Growing[Recorded]):
 
 
 _TURNS = RealtimeConnectedEvent | RealtimeDisconnectedEvent
-
-
-def _is_fence(event: LLMErrorEvent) -> bool:
-    return FENCE in f"{event.error_code} {event.error}"
 
 
 def _brief(item: object) -> str:
