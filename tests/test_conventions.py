@@ -145,7 +145,7 @@ WITH_TOOLS = ("-o", "python_classes=Test Tools", "-o", "python_functions=test ch
 def check(plugin: Path, python: Path, *arguments: str) -> str:
     """Run tests of the plugin's and return what they say."""
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WITH_TOOLS, *arguments],
+        [python, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *WITH_TOOLS, *arguments],
         cwd=plugin,
         env=os.environ | {"PYTHONPATH": str(plugin)},
         stdout=subprocess.PIPE,

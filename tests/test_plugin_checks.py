@@ -11,7 +11,7 @@ def test_keeps_the_houses_conventions(plugin: Plugin, python: Path, shared_folde
     # One cache for all plugins: what they import is analysed once.
     cache = shared_folder / "mypy_cache"
     with FileLock(shared_folder / "mypy.lock"):
-        command = (python, "tests/test_conventions.py", "-p", "no:cacheprovider")
+        command = (python, "tests/test_conventions.py", "-n0", "-p", "no:cacheprovider")
         printed = run(*command, cwd=plugin.path, MYPY_CACHE_DIR=str(cache))
     assert " passed" in printed
 

@@ -31,7 +31,7 @@ def test_is_clean(second: Plugin, python: Path, shared_folder: Path) -> None:
 
 def test_keeps_every_contract_it_does_not_waive(second: Plugin, python: Path) -> None:
     printed = run(
-        *(python, "-m", "pytest", "-p", "no:cacheprovider", "--contract=strict"),
+        *(python, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "--contract=strict"),
         cwd=second.path,
         PYTHONPATH=str(second.path),
     )

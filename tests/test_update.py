@@ -324,7 +324,7 @@ class TestUpdate:
     ) -> None:
         plugin = updated[author.name] / "acme"
         printed = run(
-            *(python, "-m", "pytest", "-p", "no:cacheprovider"),
+            *(python, "-m", "pytest", "-n0", "-p", "no:cacheprovider"),
             cwd=plugin,
             PYTHONPATH=str(plugin),
         )

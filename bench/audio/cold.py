@@ -59,7 +59,7 @@ def suite(folder: Path, rounds: int) -> dict[str, tuple[float, float]]:
     runs = {
         "one test": (floor, []),
         "the suite": (plugin, []),
-        "the suite, -n auto": (plugin, ["-n", "auto"]),
+        "the suite, -n0": (plugin, ["-n0"]),
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(rounds):

@@ -6,6 +6,7 @@ from .contract.accounting import (
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_runtest_makereport,
+    pytest_xdist_auto_num_workers,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_runtest_makereport",
+    "pytest_xdist_auto_num_workers",
 ]

@@ -331,6 +331,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Account(config), f"contract account of {SUITE}")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Open one session at a time where they are the provider's own."""
+    return 0 if config.getoption("--live") else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Import all the tests need without a look for garbage in it again and again."""
