@@ -52,6 +52,7 @@ def test_the_live_contracts_hold_with_a_provider(live: Plugin, python: Path, url
     printed = pytest_live(live, python, ACME_API_KEY=KEY, ACME_BASE_URL=url)
     assert "skipped" not in printed
     assert ", 0 to do, " in printed
+    assert "workers" not in printed, "more than one session at a time"
 
 
 def test_without_a_key_each_says_what_it_needs(live: Plugin, python: Path) -> None:

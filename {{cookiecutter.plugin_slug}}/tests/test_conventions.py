@@ -335,11 +335,10 @@ def _unguarded(node: ast.AST) -> Iterator[ast.Call]:
                 if off and isinstance(child.body[-1], ast.Return | ast.Continue):
                     break
                 continue
-            match child:
-                case ast.Call(func=ast.Attribute(attr="debug" | "log")) if re.search(
-                    r"log(ger)?\.(debug\(|log\((logging\.)?(DEBUG|10)\b)", ast.unparse(child)
-                ):
-                    yield child
+            if isinstance(child, ast.Call) and re.search(
+                r"log(ger)?\.(debug\(|log\((logging\.)?(DEBUG|10)\b)", ast.unparse(child)
+            ):
+                yield child
             yield from _unguarded(child)
 
 

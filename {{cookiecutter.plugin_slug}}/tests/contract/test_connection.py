@@ -145,7 +145,7 @@ class TestConnection:
 
     async def test_cn4_attempts_are_bounded(self, make: Make, provider: loopback.Provider) -> None:
         """A provider that takes calls and drops them is called hundreds of times a second."""
-        delay_s, cap_s, attempts = 0.005, 0.02, 5
+        delay_s, cap_s, attempts = 0.01, 0.04, 5
         llm = make(
             client=dial(
                 provider,
