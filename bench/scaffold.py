@@ -23,9 +23,9 @@ def seconds_to_render(template: Path, folder: Path) -> float:
     """Run Cookiecutter once, in a folder and a home of its own."""
     folder.mkdir()
     command = [sys.executable, "-m", "cookiecutter", str(template), "--no-input"]
-    homes = {"HOME": str(folder.parent), "USERPROFILE": str(folder.parent)}
+    environment = os.environ | {"HOME": str(folder.parent), "USERPROFILE": str(folder.parent)}
     started = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=os.environ | homes, check=True)
+    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
     elapsed = time.perf_counter() - started
     shutil.rmtree(folder)
     return elapsed

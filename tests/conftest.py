@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.generated import ROOT, Generator, Plugin, run, small_house
+from tests.generated import ROOT, Generator, Plugin, run, small_checkout
 
 ANSWER_SETS = sorted(path.stem for path in (ROOT / "tests" / "answers").glob("*.json"))
 
@@ -40,7 +40,7 @@ def plugins(shared_folder: Path) -> dict[str, Plugin]:
                 )
                 output = folder / name
                 if answers.get("layout") == "workspace":
-                    output = small_house(output) / "plugins"
+                    output = small_checkout(output) / "plugins"
                 plugin = generator(output, **answers)
                 made[name] = (str(plugin.path), dict(plugin.answers))
             index.write_text(json.dumps(made))

@@ -12,6 +12,8 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parents[1]
+DEFAULTS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+"""What cookiecutter.json offers."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +37,51 @@ class Plugin:
 
 
 class Generator:
-    """Runs Cookiecutter on this template, away from the user's own settings."""
+    """Runs Cookiecutter on a template, away from the user's own settings and from git's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, template: Path = ROOT) -> None:
+        self.template = template
+        self.home = folder / "home"
         self.replays = folder / "replays"
+        self.home.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, output: Path, **answers: object) -> Plugin:
-        path = cookiecutter(
-            str(ROOT),
-            no_input=True,
-            extra_context=answers,
-            output_dir=str(output),
-            default_config={"replay_dir": str(self.replays)},
-        )
-        replay = json.loads((self.replays / f"{ROOT.name}.json").read_text(encoding="utf-8"))
-        return Plugin(Path(path), replay["cookiecutter"])
+    def __call__(self, output: Path, *, overwrite: bool = False, **answers: object) -> Plugin:
+        with pytest.MonkeyPatch.context() as environment:
+            for name in ("HOME", "USERPROFILE"):
+                environment.setenv(name, str(self.home))
+            path = cookiecutter(
+                str(self.template),
+                no_input=True,
+                extra_context=answers,
+                output_dir=str(output),
+                overwrite_if_exists=overwrite,
+                default_config={"replay_dir": str(self.replays)},
+            )
+        replay = (self.replays / f"{self.template.name}.json").read_text(encoding="utf-8")
+        return Plugin(Path(path), json.loads(replay)["cookiecutter"])
 
 
-def small_house(folder: Path) -> Path:
-    """Make the smallest monorepo that a plugin can be a member of."""
-    return Path(shutil.copytree(ROOT / "tests" / "small_house", folder))
+def small_checkout(folder: Path) -> Path:
+    """Make the smallest checkout that a plugin can be a member of."""
+    return Path(shutil.copytree(ROOT / "tests" / "small_checkout", folder))
+
+
+def template_copy(folder: Path) -> Path:
+    """Make a copy of this template, to be changed."""
+    plugin = "{{cookiecutter.plugin_slug}}"
+    folder.mkdir()
+    shutil.copy(ROOT / "cookiecutter.json", folder)
+    for name in ("hooks", plugin):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*cache*"))
+    return folder
+
+
+def state_of(folder: Path) -> dict[str, bytes | None]:
+    """Return what is in a folder: a file's content, None for a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:

@@ -1,4 +1,4 @@
-"""The offline demo holds its conversation over either transport, with video and without."""
+"""The offline demo holds its conversation over either transport and wire, with video and without."""
 
 import sys
 from pathlib import Path
@@ -8,10 +8,9 @@ import pytest
 from tests.generated import Plugin, run
 
 
-@pytest.mark.parametrize("name", ["default", "video", "webrtc", "webrtc_video"])
-def test_the_demo_holds_its_conversation(
-    plugins: dict[str, Plugin], name: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["default", "plain_wire", "video", "webrtc", "webrtc_video"])
+def test_demo_holds_its_conversation(plugins: dict[str, Plugin], name: str, tmp_path: Path) -> None:
+    """A spoken turn, a text turn, a tool call and a barge-in happen, and the recording is written."""
     example = plugins[name].path / "example"
     printed = run(
         *("uv", "run", "--quiet", "--python", sys.executable, "--project", example),

@@ -1,31 +1,112 @@
-"""A generated plugin is clean and green from the start, whatever the answers."""
+"""A generated plugin is clean and passes its own tests from the start, whatever the answers.
 
+The conventions of Vision Agents are checked in test_conventions.py.
+"""
+
+import json
+import sys
 from pathlib import Path
 
+import pytest
 from filelock import FileLock
 
-from tests.generated import Generator, Plugin, run
+from tests.generated import ROOT, Generator, Plugin, run
+
+SLUG = "{{cookiecutter.plugin_slug}}"
+ENGINE = ROOT / SLUG / "vision_agents" / "plugins" / SLUG / "_engine"
+
+WHOLE = ("other_rates", "video", "workspace")
+"""Plugins that the whole suite is run for; for the default one, as documented."""
+
+NAMED = {
+    "hostile_text": "Construct or Session",
+    "long_names": "Construct or Session or Native",
+    "short_names": "Construct or Session or Native",
+}
+"""Plugins that differ from the default one in their names only, and what may depend on these."""
+
+OVER_WEBRTC = {
+    "webrtc": "Lifecycle or Session or AudioIn or AudioOut or WebRTC or Frames",
+    "webrtc_video": "Lifecycle or Video",
+}
+"""Plugins over WebRTC, whose tests take minutes, and the groups in which they differ most."""
 
 
-def test_keeps_the_houses_conventions(plugin: Plugin, python: Path, shared_folder: Path) -> None:
-    # One cache for all plugins: what they import is analysed once.
-    cache = shared_folder / "mypy_cache"
-    with FileLock(shared_folder / "mypy.lock"):
-        command = (python, "tests/test_conventions.py", "-n0", "-p", "no:cacheprovider")
-        printed = run(*command, cwd=plugin.path, MYPY_CACHE_DIR=str(cache))
-    assert " passed" in printed
+def run_suite(plugin: Plugin, python: Path, *options: str) -> str:
+    command = (python, "-m", "pytest", "-p", "no:cacheprovider", *options)
+    return run(*command, cwd=plugin.path)
 
 
-def test_passes_its_own_suite(plugin: Plugin, python: Path) -> None:
-    # Over WebRTC the tests wait for speech more than they compute.
-    at_a_time = "4" if plugin.answers["transport"] == "webrtc" else "0"
-    printed = run(
-        *(python, "-m", "pytest", "-p", "no:cacheprovider", "-n", at_a_time), cwd=plugin.path
-    )
-    assert " passed" in printed
+class TestTools:
+    def test_files_are_formatted(self, plugin: Plugin, python: Path) -> None:
+        run(python, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=plugin.path)
+
+    def test_ruff_finds_nothing_by_the_plugins_own_settings(
+        self, plugin: Plugin, python: Path
+    ) -> None:
+        run(python, "-m", "ruff", "check", "--no-cache", ".", cwd=plugin.path)
+
+    def test_types_are_right_by_the_plugins_own_settings(
+        self, plugin: Plugin, python: Path, shared_folder: Path
+    ) -> None:
+        """Where a plugin has no settings, in a checkout, the checkout's are used."""
+        options = () if plugin.standalone else ("--config-file=../../pyproject.toml", ".")
+        with FileLock(shared_folder / "mypy.lock"):
+            cache = str(shared_folder / "mypy_cache")  # what all import is analysed once
+            run(python, "-m", "mypy", *options, cwd=plugin.path, MYPY_CACHE_DIR=cache)
+
+    def test_types_of_the_engine_are_right_where_it_stands(self, shared_folder: Path) -> None:
+        """The folder has no Jinja, so tools read it in the template, too."""
+        settings = f"--config-file={ROOT / 'pyproject.toml'}"
+        cache = str(shared_folder / "mypy_cache_of_the_engine")
+        run(
+            *(sys.executable, "-m", "mypy", settings, "-p", "_engine"),
+            cwd=ENGINE.parent,
+            MYPY_CACHE_DIR=cache,
+        )
 
 
-def test_passes_its_own_suite_as_its_readme_says(generate: Generator, tmp_path: Path) -> None:
-    path = generate(tmp_path).path
-    assert "\nuv run pytest\n" in (path / "README.md").read_text(encoding="utf-8")
-    assert " passed" in run("uv", "run", "pytest", cwd=path)
+class TestSuite:
+    def test_default_plugin_passes_as_documented(self, generate: Generator, tmp_path: Path) -> None:
+        """The documented command needs nothing installed by hand: the testkit is found by path."""
+        path = generate(tmp_path).path
+        assert "\nuv run pytest\n" in (path / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        printed = run("uv", "run", "pytest", "--contract=strict", cwd=path)
+        assert ", 0 to do" in printed
+
+    @pytest.mark.parametrize("name", WHOLE)
+    def test_every_contract_is_kept(
+        self, name: str, plugins: dict[str, Plugin], python: Path
+    ) -> None:
+        """The whole suite of a plugin passes, and nothing is left to do."""
+        printed = run_suite(plugins[name], python, "-n0", "--contract=strict")
+        assert ", 0 to do" in printed
+
+    @pytest.mark.parametrize("name", NAMED)
+    def test_names_make_no_difference(
+        self, name: str, plugins: dict[str, Plugin], python: Path
+    ) -> None:
+        printed = run_suite(plugins[name], python, "-n0", "-k", NAMED[name])
+        assert " passed" in printed
+
+    @pytest.mark.parametrize("name", OVER_WEBRTC)
+    def test_contracts_are_kept_over_webrtc(
+        self, name: str, plugins: dict[str, Plugin], python: Path
+    ) -> None:
+        # These tests wait for speech more than they compute.
+        printed = run_suite(plugins[name], python, "-n4", "-k", OVER_WEBRTC[name])
+        assert " passed" in printed
+
+    def test_every_set_of_answers_is_tested(self, plugins: dict[str, Plugin]) -> None:
+        """The plain wire has its test in test_other_providers.py."""
+        assert {"default", "plain_wire", *WHOLE, *NAMED, *OVER_WEBRTC} == set(plugins)
+
+
+def test_report_of_the_contract_is_written(
+    plugins: dict[str, Plugin], python: Path, tmp_path: Path
+) -> None:
+    """`--contract-report` saves the account of a generated plugin."""
+    report = tmp_path / "contract.json"
+    run_suite(plugins["default"], python, "-n0", "-k", "ct1", f"--contract-report={report}")
+    [account] = json.loads(report.read_text(encoding="utf-8"))
+    assert account["contracts"]["CT1"]["status"] == "met"

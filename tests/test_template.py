@@ -1,67 +1,95 @@
-"""The template's own code: clean, quick to load, and in agreement with what it was written for."""
+"""The template's own code is clean, uses public interfaces and agrees with what it was written for."""
 
 import ast
+import importlib.metadata
 import json
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from hooks import rules
-from tests.generated import ROOT, Plugin, run
+from hooks import pre_gen_project
+from tests.generated import DEFAULTS, ROOT, Plugin, run
+
+HOOKS = sorted((ROOT / "hooks").glob("*.py"))
+RULES = pre_gen_project.RULES
 
 
-def test_hooks_import_the_standard_library_and_cookiecutters_own_only() -> None:
-    cookiecutters = {"cookiecutter", "cookiecutter.exceptions", "cookiecutter.utils"}
-    allowed = {*sys.stdlib_module_names, *cookiecutters, "hooks", "jinja2", "jinja2.ext"}
-    for path in (ROOT / "hooks").glob("*.py"):
+def test_hooks_are_the_two_that_cookiecutter_runs() -> None:
+    assert [path.name for path in HOOKS] == ["post_gen_project.py", "pre_gen_project.py"]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in HOOKS) <= 500
+
+
+def test_hooks_import_the_standard_library_only() -> None:
+    for path in HOOKS:
         for node in ast.walk(ast.parse(path.read_bytes())):
-            match node:
-                case ast.Import(names):
-                    modules = {alias.name.split(".")[0] for alias in names}
-                case ast.ImportFrom(str(module)):
-                    known = module.split(".")[0] in sys.stdlib_module_names
-                    modules = set() if known else {module}
-                case _:
-                    continue
-            assert modules <= allowed, f"{path.name} imports {modules - allowed}"
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
-def test_every_answer_has_a_prompt_and_a_rule() -> None:
-    asked = [name for name in rules.DEFAULTS if not name.startswith("_")]
-    prompts = rules.DEFAULTS["__prompts__"]
+def test_hooks_have_jinja_in_one_string_only() -> None:
+    for path in HOOKS:
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r"\{[{%#].*", text) == ['{{ cookiecutter | jsonify }}"""']
+
+
+def test_the_template_loads_no_extension() -> None:
+    assert "_extensions" not in DEFAULTS
+
+
+def test_no_file_name_but_the_slugs_holds_jinja() -> None:
+    for path in (ROOT / "{{cookiecutter.plugin_slug}}").rglob("*"):
+        name = str(path.relative_to(ROOT)).replace("{{cookiecutter.plugin_slug}}", "slug")
+        assert not re.search(r"\{[{%#]", name), name
+
+
+def test_at_most_twelve_questions_are_asked_and_each_has_a_prompt() -> None:
+    asked = [name for name in DEFAULTS if not name.startswith("_")]
+    prompts = DEFAULTS["__prompts__"]
+    assert len(asked) <= 12
     assert list(prompts) == asked
     for name in asked:
-        choices = rules.DEFAULTS[name]
-        if isinstance(choices, list):
-            assert name not in rules.RULES
-            if isinstance(prompts[name], dict):
-                assert set(prompts[name]) == {"__prompt__", *choices}
-        else:
-            assert name in rules.RULES
+        if isinstance(prompts[name], dict):
+            assert set(prompts[name]) == {"__prompt__", *DEFAULTS[name]}
 
 
-def test_every_plugin_of_the_house_is_a_name_taken() -> None:
-    extras = metadata.metadata("vision-agents").get_all("Provides-Extra") or []
+def test_every_answer_that_is_text_has_a_rule() -> None:
+    given = {name for name in DEFAULTS if not name.startswith("_")}
+    given |= {"__author_name", "__author_email", "__source_url"}
+    assert set(RULES) == {name for name in given if isinstance(DEFAULTS[name], str)}
+
+
+def test_what_is_left_out_of_the_command_is_what_is_offered(plugins: dict[str, Plugin]) -> None:
+    answers = plugins["default"].answers
+    offered = pre_gen_project.defaults(answers)
+    assert {name: answers[name] for name in offered} == offered
+    assert {*offered, "plugin_name", "plugin_slug"} == {
+        *(name for name in DEFAULTS if not name.startswith("_")),
+        *("__author_name", "__author_email", "__source_url", "__register"),
+    }
+
+
+def test_every_plugin_of_vision_agents_is_a_name_taken() -> None:
+    extras = importlib.metadata.metadata("vision-agents").get_all("Provides-Extra") or []
     plugins = {extra.replace("-", "_") for extra in extras} - {"dev", "all_plugins", "redis"}
     assert len(plugins) > 30
-    assert plugins <= rules.HOUSE_PLUGINS
+    assert plugins <= {*pre_gen_project.VISION_AGENTS_PLUGINS}
 
 
 def test_a_plugin_installed_here_is_a_name_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = tmp_path / "vision_agents_plugins_some_one-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: vision-agents-plugins-some-one\nVersion: 1.0\n"
-    )
-    rule = rules.RULES["plugin_slug"]
-    assert rule("some_one") == ""
+    (tmp_path / "vision_agents_plugins_some_one-1.0.dist-info").mkdir()
+    assert pre_gen_project.installed("some_one") == ""
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "vision-agents-plugins-some-one is installed here" in rule("some_one")
+    assert "A plugin of this name is installed" in pre_gen_project.installed("some_one")
+    assert pre_gen_project.installed("some") == ""
 
 
 def test_a_native_method_can_hide_nothing_of_realtime(
@@ -75,7 +103,7 @@ names = set(dir({plugin.slug}.Realtime(api_key="key")))
 print(json.dumps(sorted(n for n in names if not n.startswith("_"))))
 """
     public = json.loads(run(python, "-c", code, cwd=plugin.path).splitlines()[-1])
-    assert set(public) - {plugin.answers["native_method"]} <= rules.METHODS_TAKEN
+    assert set(public) - {plugin.answers["native_method"]} <= {*pre_gen_project.METHODS_TAKEN}
 
 
 def test_a_native_method_is_no_name_that_realtimes_body_uses(plugins: dict[str, Plugin]) -> None:
@@ -88,26 +116,26 @@ def test_a_native_method_is_no_name_that_realtimes_body_uses(plugins: dict[str, 
                 node.body = []
             for name in (n.id for n in ast.walk(node) if isinstance(n, ast.Name)):
                 if name.islower():
-                    assert rules.RULES["native_method"](name), f"line {node.lineno}: {name}"
+                    assert RULES["native_method"](name), f"line {node.lineno}: {name}"
 
 
 def test_a_slug_is_no_other_name_where_it_is_imported(plugins: dict[str, Plugin]) -> None:
     plugin = plugins["default"]
-    assert {path.stem for path in plugin.package.glob("[a-z]*.py")} - {
-        f"{plugin.slug}_realtime"
-    } <= rules.TAKEN
+    modules = {path.stem for path in plugin.package.glob("[a-z]*.py")}
+    assert modules - {f"{plugin.slug}_realtime"} <= {*pre_gen_project.NAMES_TAKEN}
     importing = []
     for path in plugin.path.rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_bytes())))
         aliases = {
             a.asname or a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names
         }
-        if plugin.slug in aliases and "_cache" not in str(path):
+        if plugin.slug in aliases and not {".venv", "build"} & {*path.parts}:
             importing.append(path)
-            names = {n.id for n in nodes if isinstance(n, ast.Name)}
+            names = {n.id for n in nodes if isinstance(n, ast.Name)} | aliases
             names |= {n.arg for n in nodes if isinstance(n, ast.arg)}
             for name in names - {plugin.slug}:
-                assert rules.RULES["plugin_slug"](name), f"{path.name} calls something {name}"
+                if name.islower() and not name.startswith("_"):
+                    assert RULES["plugin_slug"](name), f"{path.name} calls something {name}"
     assert importing
 
 
@@ -127,8 +155,8 @@ def test_no_file_names_a_machine_or_a_registrys_host() -> None:
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in listed.splitlines():
         path = ROOT / name
-        media = path.suffix in {".wav", ".png", ".gif", ".svg"}
-        if media or path == Path(__file__) or not path.exists():
+        media = path.suffix in {".wav", ".png", ".gif", ".svg", ".pcm"}
+        if media or path == Path(__file__) or not path.is_file():
             continue
         text = path.read_text(encoding="utf-8")
         found = re.search(r"/(home|Users|work|root)/\w+|\b(files\.pythonhosted|pypi)\.org\b", text)

@@ -1,12 +1,12 @@
-"""Is the template in step with Vision Agents? Runs a plugin's suite against its releases.
+"""Compares the template with Vision Agents: runs a plugin's suite against its releases.
 
     uv run python -m tools.fresh                      the releases, as the registry has them
     uv run python -m tools.fresh --core CHECKOUT      and a checkout of Vision Agents, such as main
     uv run python -m tools.fresh --accept             take the newest release's surface as covered
 
-Those that the plugin's bounds admit have to pass, and so has the checkout; the lower bound has to be the
-oldest release that does. Where the newest release, a pre-release after it or the checkout has another
-surface than surface.json, each name that is new, gone or changed is a finding. What passes where is
+The releases that the plugin's bounds admit have to pass, and so has the checkout; the lower bound has to be
+the oldest release that does. Where the newest release, a pre-release after it or the checkout has
+another surface than surface.json, each name that is new, gone or changed is a finding. The results are
 written to docs/compatibility.md.
 """
 
@@ -109,12 +109,13 @@ def attempt(trial: Trial, plugin: Path, folder: Path) -> None:
     [version] = [each["version"] for each in installed if each["name"] == CORE]
     if trial.name == CHECKOUT:
         trial.name += f" of {Version(version).public}"
-    project = work / "pyproject.toml"
-    text = re.sub(rf'"{CORE}[<>=][^"]*"', f'"{CORE}=={version}"', project.read_text())
-    project.write_text(text)
-    _run(*install, "--group", f"{project}:suite", "--editable", work)
+    # The plugin and the testkit have bounds of their own.
+    override = work / "override.txt"
+    override.write_text(f"{CORE}=={version}\n", encoding="utf-8")
+    group = ("--group", f"{work / 'pyproject.toml'}:dev")
+    _run(*install, "--override", override, *group, "--editable", work)
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--contract=strict"],
         cwd=work,
         capture_output=True,
         text=True,

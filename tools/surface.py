@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
-HOUSE = "vision_agents.core."
+CORE = "vision_agents.core."
 UNLESS_NAMED = "acme_realtime.py"
 
 
@@ -56,7 +56,7 @@ def compare(covered: Mapping[str, str], found: Mapping[str, str], package: Path)
 def _members(cls: ABCMeta) -> Iterator[tuple[str, str]]:
     for name, static in ((n, inspect.getattr_static(cls, n)) for n in dir(cls)):
         owner = next(base for base in cls.__mro__ if name in vars(base))
-        if not owner.__module__.startswith(HOUSE) or (
+        if not owner.__module__.startswith(CORE) or (
             name.startswith(("__", "_abc_")) and name != "__init__"
         ):
             continue
@@ -85,7 +85,10 @@ def _dataclasses(module: ModuleType) -> dict[str, str]:
 
 def _files_naming(name: str, package: Path) -> list[str]:
     word = re.compile(rf"\b{re.escape(name.rpartition('.')[2])}\b")
-    texts = {path.name: path.read_text(encoding="utf-8") for path in package.glob("*.py")}
+    texts = {
+        path.relative_to(package).as_posix(): path.read_text(encoding="utf-8")
+        for path in package.rglob("*.py")
+    }
     return [file for file, text in sorted(texts.items()) if word.search(text)] or [UNLESS_NAMED]
 
 

@@ -1,37 +1,78 @@
-"""The mutants: bugs that were really made, each as a small patch of the generated plugin.
+"""The mutants: bugs as small changes of the generated plugin.
 
-They stand in the TOML files beside this one, a file an area:
+They stand in the TOML files beside this one:
 
     [[mutant]]
     id = "H18"
-    breaks = ["AO1"]             # the contracts that should notice; another of their group may, too
+    breaks = ["AO1"]         # the contracts that should notice
     why = "what changes, and how anybody could tell"
-    on = "video"                 # an answer set, or "second_wire"; without, the default plugin
+    nearest = "why the bug as it was made cannot be written here"  # where that is so
+    on = "video"             # the plugin it goes into, of suite.PLUGINS; without, the default one
     [[mutant.edit]]
-    file = "acme_realtime.py"    # in the package, or else in the plugin's folder
-    find = '''...'''             # exactly once in that file
+    find = '''...'''         # once in the package
     replace = '''...'''
+
+``find`` is compared token by token, so neither line breaks nor indentation count, and neither
+does a comma before a closing bracket. What `replace` says is indented as the line in which the
+match begins, and ``@@`` in it stands for what was found. An edit may also have:
+
+    file = "wire.py"         # only in this file: of the package, or else of the plugin's folder
+    after = "async def ask"  # the first match after this text, which is there once
 """
 
 import re
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.mutants import suite
 
+MATCH = "@@"
+"""Stands in a replacement for what was found."""
 
-class DoesNotFit(ValueError):
-    """A mutant's snippet is not in the plugin, or is there more than once."""
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+class AnchorNotFound(ValueError):
+    """A mutant's text is not in the plugin, or is there more than once."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One replacement in one file."""
+    """One replacement."""
 
-    file: str
     find: str
     replace: str
+    file: str = ""
+    after: str = ""
+
+    def applied(self, texts: dict[Path, str]) -> tuple[Path, str]:
+        """Return the file that changes, and what it becomes.
+
+        Raises:
+            AnchorNotFound: none does, or it is not clear which.
+        """
+        found = [(path, match) for path, text in texts.items() for match in self._matches(text)]
+        if len(found) != 1:
+            raise AnchorNotFound(f"{len(found)} times {self.find.strip()!r}")
+        path, match = found[0]
+        text = texts[path]
+        line = text[text.rfind("\n", 0, match.start()) + 1 :]
+        indent = line[: len(line) - len(line.lstrip())]
+        first, *rest = textwrap.dedent(self.replace).strip("\n").split("\n")
+        new = "\n".join([first, *(f"{indent}{each}" for each in rest)])
+        return path, text[: match.start()] + new.replace(MATCH, match[0]) + text[match.end() :]
+
+    def _matches(self, text: str) -> list[re.Match[str]]:
+        pattern = _pattern(self.find)
+        if not self.after:
+            return list(pattern.finditer(text))
+        starts = list(_pattern(self.after).finditer(text))
+        if len(starts) != 1:
+            return []
+        match = pattern.search(text, starts[0].end())
+        return [] if match is None else [match]
 
 
 @dataclass(frozen=True)
@@ -44,6 +85,7 @@ class Mutant:
     edits: tuple[Edit, ...]
     source: str
     on: str = "default"
+    nearest: str = ""
 
     @property
     def really_made(self) -> bool:
@@ -51,27 +93,31 @@ class Mutant:
         return re.fullmatch(r"[HP]\d\d", self.id) is not None
 
     def patched(self, plugin: Path) -> dict[Path, str]:
-        """The files of a plugin that change, and what they become.
+        """Return the files of a plugin that change, and what they become.
 
         Raises:
-            DoesNotFit: the plugin has changed, and this has to follow.
+            AnchorNotFound: the plugin has changed, and the row has to follow.
         """
-        texts: dict[Path, str] = {}
+        package = plugin / suite.PACKAGE
+        changed: dict[Path, str] = {}
         for edit in self.edits:
-            path = plugin / suite.PACKAGE / edit.file
-            if not path.exists():
-                path = plugin / edit.file
-            text = texts.get(path) or path.read_text(encoding="utf-8")
-            if text.count(edit.find) != 1:
-                raise DoesNotFit(
-                    f"{self.id}: this is {text.count(edit.find)} times in {edit.file}, not once; "
-                    f"mend bench/mutants/{self.source}:\n{edit.find}"
-                )
-            texts[path] = text.replace(edit.find, edit.replace)
-        for path, text in texts.items():
+            paths = sorted(package.rglob("*.py"))
+            if edit.file:
+                inside = package / edit.file
+                paths = [inside if inside.exists() else plugin / edit.file]
+            texts = {path: changed.get(path) or path.read_text("utf-8") for path in paths}
+            try:
+                path, text = edit.applied(texts)
+            except AnchorNotFound as error:
+                raise AnchorNotFound(f"{self.id} ({self.source}): {error}") from None
+            changed[path] = text
+        for path, text in changed.items():
             if path.suffix == ".py":
-                compile(text, str(path), "exec")
-        return texts
+                try:
+                    compile(text, str(path), "exec")
+                except SyntaxError as error:
+                    raise SyntaxError(f"{self.id} ({self.source}): {error}") from None
+        return changed
 
 
 def load() -> list[Mutant]:
@@ -86,5 +132,16 @@ def load() -> list[Mutant]:
     ids = [mutant.id for mutant in mutants]
     twice = {each for each in ids if ids.count(each) > 1}
     if twice:
-        raise ValueError(f"told twice: {', '.join(sorted(twice))}")
+        raise ValueError(f"described twice: {', '.join(sorted(twice))}")
     return sorted(mutants, key=lambda mutant: mutant.id)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return what matches a text token by token, as a whole."""
+    tokens = _TOKEN.findall(text)
+    parts = [rf",?\s*{re.escape(each)}" if each in ")]}" else re.escape(each) for each in tokens]
+    pattern = r"\s*".join(parts)
+    # A word in it is a whole word.
+    before = r"(?<!\w)" if re.match(r"\w", tokens[0]) else ""
+    after = r"(?!\w)" if re.match(r"\w", tokens[-1]) else ""
+    return re.compile(before + pattern + after)

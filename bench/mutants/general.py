@@ -1,338 +1,197 @@
-"""What does the contract suite miss of mistakes nobody thought of?
+"""What does the contract suite miss of the mistakes that a general mutation tool makes?
 
-uv run --group mutation python -m bench.mutants.general --sample 200 --seed 1 [--file client.py]
+uv run --group mutation python -m bench.mutants.general --sample 400 [--seed 1] [--file wire.py]
 
-mutmut's operators make the mistakes: an argument left out, a condition turned round, None for
-a value. Its own runner cannot serve here: it imports the core anew for each mutant, and wants
-the package apart from the namespace it lives in. So the mutants run as those of the list do.
+The generated plugin's _engine/, wire.py and client.py are plain Python, so mutmut runs on them as
+on any package, by its command line: it generates the mutants, notes which test runs which
+function, and has each mutant of the sample meet these tests. mypy, which the plugin's own checks
+run as well, sorts out others beforehand.
 
-Each mutant meets the tests that run its line, the ones first that were quick to kill others of its
-function, until one fails. One that all pass is shown to mypy, which the plugin's own checks run
-as well. A survivor is killed by a better contract, or it is no mistake: then it stands in
-equivalent.toml, with the reason.
+A survivor is killed by a better contract, or its code is deleted, or it is no mistake: then it
+stands in equivalent.toml, with the reason.
 """
 
 import argparse
+import json
+import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import libcst as cst
-from coverage import CoverageData
-from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
-from mutmut.mutation.file_mutation import Mutation, MutationVisitor
-from mutmut.mutation.mutators import mutation_operators
-from mutmut.mutation.pragma_handling import IgnoredCode
 
 from bench.mutants import suite
 
-FILES = (
-    "acme_realtime.py",
-    "client.py",
-    "wire.py",
-    "turns.py",
-    "held_output.py",
-    "messages.py",
-)
-"""What is mutated, in the package; events.py has no code to speak of, the rest is the test double."""
+FILES = ("_engine/*", "wire.py", "client.py")
+"""What is mutated, in the package."""
 
-DOUBLE = {"ServerCodec", "Natural", "_config", "_object_in", "_part", "_client_decoder"}
-"""What of wire.py is the test double's, and so is every class the strict decoder reads."""
+FOR_PEOPLE = (r"logger\.", r"\braise \w*(Error|Frame)\(", r"^\s*f?\"[^\"]*\"$")
+"""Lines whose words are for people, which a test could only repeat."""
 
-STRICT = "Strict"
-"""The class in wire.py all those derive from."""
+MODULE = ".".join(suite.PACKAGE.parts)
+TYPES = "mutmut_mypy.ini"
+"""Settings of mypy: mutmut's own lines have comments that the plugin's settings refuse."""
 
-LIMIT_S = 120.0
-"""How long one run of the suite may take: a mutant that hangs is killed, too."""
+TYPE_SETTINGS = """\
+[mypy]
+python_version = 3.11
+strict = true
+warn_unused_ignores = false
+explicit_package_bases = true
+disallow_untyped_calls = false
+[mypy-getstream.*]
+follow_untyped_imports = true
+"""
 
+SMALLEST = f"{MODULE}._engine.bounded.*"
+"""A few mutants: with them mutmut generates all and notes which tests run which function."""
 
-@dataclass(frozen=True)
-class Change:
-    """A file as a mutant has it, and the lines that make the difference."""
-
-    file: str
-    line: int
-    was: str
-    becomes: str
-    text: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What it is known by, wherever in its file it stands."""
-        return self.file, self.was, self.becomes
+_RESULT = re.compile(r"^\s+(\S+): (.+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One mistake in a file."""
+class MutationRun:
+    """mutmut in a plugin's folder.
 
-    file: str
-    tree: cst.Module
-    line: int
-    lines: range  # of the statement, up to where it changes
-    function: str
-    mutation: Mutation
+    Args:
+        plugin: the folder; its pyproject.toml gets a section more, mypy a file.
+        left_out: tests that are not run, such as those that fail anyway.
+        jobs: how many mutants at a time.
+    """
 
-    def change(self) -> Change:
-        """Make it."""
-        changed = self.tree.deep_replace(self.mutation.original_node, self.mutation.mutated_node)
-        assert isinstance(changed, cst.Module)
-        was, becomes = _difference(self.tree.code, changed.code)
-        return Change(self.file, self.line, was, becomes, changed.code)
+    def __init__(self, plugin: Path, left_out: Iterable[str], jobs: int) -> None:
+        self._plugin = plugin
+        self._jobs = str(jobs)
+        page = plugin / "pyproject.toml"
+        settings = _settings([f"--deselect={test}" for test in left_out])
+        (plugin / TYPES).write_text(TYPE_SETTINGS, encoding="utf-8")
+        page.write_text(f"{page.read_text('utf-8')}\n{settings}", encoding="utf-8")
+
+    def run(self, *names: str) -> None:
+        """Try mutants, by name or pattern.
+
+        Raises:
+            subprocess.CalledProcessError: mutmut could not, most likely because a test fails
+                without any mutant; it says which.
+        """
+        command = ["mutmut", "run", "--max-children", self._jobs, *names]
+        subprocess.run(command, cwd=self._plugin, env=self._environment(), check=True)
+
+    def outcomes(self) -> dict[str, str]:
+        """Return what is known of each mutant, by its name."""
+        return dict(_RESULT.findall(self._said("results", "--all", "true")))
+
+    def difference(self, name: str) -> tuple[str, str]:
+        """Return the lines that a mutant takes out, and what it puts there."""
+        lines = [line for line in self._said("show", name).splitlines() if line[:3] not in _HEADERS]
+        gone = [line[1:].strip() for line in lines if line.startswith("-")]
+        come = [line[1:].strip() for line in lines if line.startswith("+")]
+        return "\n".join(gone), "\n".join(come)
+
+    def _said(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["mutmut", *arguments],
+            cwd=self._plugin,
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def _environment(self) -> dict[str, str]:
+        tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        mutated = suite.environment(self._plugin / "mutants")
+        return os.environ | mutated | {"PATH": tools}
 
 
-class Guide:
-    """Which tests a mutant has to meet, and in what order."""
-
-    def __init__(self, tests: Iterable[str], coverage: CoverageData) -> None:
-        self._tests = [*tests]
-        self._runs: dict[str, dict[int, set[str]]] = {}
-        for path in coverage.measured_files():
-            lines = coverage.contexts_by_lineno(path)
-            self._runs[Path(path).name] = {
-                line: {context.rpartition("|")[0] for context in contexts}
-                for line, contexts in lines.items()
-            }
-        self._killers: dict[tuple[str, str], dict[str, float]] = {}
-
-    def tests(self, mutant: Mutant) -> list[str]:
-        """The tests that run its lines; all where those run on import, or in no test."""
-        runs = self._runs.get(mutant.file, {})
-        contexts = [runs[line] for line in mutant.lines if line in runs]
-        reached = set[str]().union(*contexts)
-        if "" in reached or not reached:
-            reached = set(self._tests)
-        killers = self._killers.get((mutant.file, mutant.function), {})
-        first = [test for test in sorted(killers, key=killers.__getitem__) if test in reached]
-        return [*first, *(test for test in self._tests if test in reached - set(first))]
-
-    def learn(self, mutant: Mutant, report: suite.Report) -> None:
-        """Remember what killed it, and how soon."""
-        killers = self._killers.setdefault((mutant.file, mutant.function), {})
-        for test in report.failures:
-            killers[test] = min(report.seconds, killers.get(test, report.seconds))
+_HEADERS = ("---", "+++")
 
 
 def main() -> int:
     """Run; returns the exit code: 1 where something survived without a reason."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=200, help="how many mutants; 0 for all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sample", type=int, default=400, help="how many mutants; 0 for all")
     parser.add_argument("--seed", type=int, default=1, help="which of them")
-    parser.add_argument("--file", choices=FILES, help="only of this file")
+    parser.add_argument("--file", default="*", help="only of files of this name, such as wire.py")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    parser.add_argument("--plugin", type=Path, help="a plugin to copy instead of generating one")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="tests that are not run")
     arguments = parser.parse_args()
-    reasons = _reasons()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plugin = suite.generate(folder)
-        files = FILES if arguments.file is None else (arguments.file,)
-        every = [each for file in files for each in mutants(plugin / suite.PACKAGE / file)]
+        if arguments.plugin is None:
+            plugin = suite.generate(folder)
+        else:
+            plugin = suite.copy(arguments.plugin, folder / suite.SLUG)
+        mutation = MutationRun(plugin, arguments.leave_out, arguments.jobs)
+        mutation.run(SMALLEST)
+        module = Path(arguments.file).stem
+        every = sorted(each for each in mutation.outcomes() if module in ("*", _module_of(each)))
         chosen = every
         if arguments.sample:
             chosen = random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
-        plain, coverage = _covered(plugin, folder)
-        print(f"{len(chosen)} of {len(every)} mutants; unmutated: {plain}", flush=True)
-        if plain.failures or plain.uncollected or not plain.tests:
-            return 2
-        if not _type_checks(plugin, folder / "mypy"):
-            print("mypy refuses the unmutated plugin")
-            return 2
-        guide = Guide(plain.tests, coverage)
-        started = time.perf_counter()
-
-        def examine(number: int) -> tuple[Change, str]:
-            mutant = chosen[number]
-            change = mutant.change()
-            if change.key in reasons:
-                return change, "equivalent"
-            copy = suite.copy(plugin, folder / f"general_{number}")
-            (copy / suite.PACKAGE / change.file).write_text(change.text, encoding="utf-8")
-            report = suite.run(copy, "--exitfirst", limit_s=LIMIT_S, tests=guide.tests(mutant))
-            guide.learn(mutant, report)
-            if report.uncollected or not report.tests:
-                fate = "no program"
-            elif report.failures:
-                fate = "killed"
-            else:
-                fate = "survived" if _type_checks(copy, folder / "mypy") else "refused by mypy"
-            suite.remove(copy)
-            return change, fate
-
+        print(f"{len(chosen)} of {len(every)} mutants", flush=True)
+        mutation.run(*chosen)
+        outcomes = mutation.outcomes()
+        reasons = _reasons()
         counts: Counter[str] = Counter()
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for change, fate in pool.map(examine, range(len(chosen))):
-                counts[fate] += 1
-                if fate == "survived":
-                    print(f"survived: {change.file}:{change.line}", flush=True)
-                    print("  - " + change.was.replace("\n", "\n    "))
-                    print("  + " + change.becomes.replace("\n", "\n    "), flush=True)
-    figures = ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items()))
-    print(f"{figures}; {time.perf_counter() - started:.0f} s")
-    return 1 if counts["survived"] else 0
+        for mutant in sorted(chosen):
+            outcome = outcomes[mutant]
+            if outcome in ("survived", "no tests"):
+                was, becomes = mutation.difference(mutant)
+                if (_module_of(mutant), was, becomes) in reasons:
+                    outcome = "equivalent"
+                else:
+                    print(f"{outcome}: {mutant}\n{_shown('-', was)}\n{_shown('+', becomes)}")
+            counts[outcome] += 1
+    print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
+    return 1 if counts["survived"] + counts["no tests"] else 0
 
 
-def _covered(plugin: Path, folder: Path) -> tuple[suite.Report, CoverageData]:
-    """Run the plugin's suite as it is; which test runs which line."""
-    data, settings = folder / "coverage", folder / "coverage.ini"
-    settings.write_text(f"[run]\ndata_file = {data}\n")
-    arguments = [
-        f"--cov={suite.PACKAGE}",
-        f"--cov-config={settings}",
-        "--cov-context=test",
-        "--cov-report=",
-    ]
-    plain = suite.run(plugin, *arguments, limit_s=LIMIT_S)
-    coverage = CoverageData(str(data))
-    coverage.read()
-    return plain, coverage
-
-
-_checking = threading.Lock()
-
-
-def _type_checks(plugin: Path, cache: Path) -> bool:
-    """Whether mypy, as the plugin has it set up, finds nothing."""
-    command = [sys.executable, "-m", "mypy", f"--cache-dir={cache}"]
-    with _checking:  # two would write one cache
-        done = subprocess.run(command, cwd=plugin, stdout=subprocess.DEVNULL, check=False)
-    return not done.returncode
-
-
-def mutants(path: Path) -> list[Mutant]:
-    """Every mutant of a file.
-
-    Left out: the test double's half of wire.py; and what a test could only repeat, which is
-    constants in capitals, numbers that are defaults, and words for people in logs,
-    docstrings and errors.
-    """
-    module = MetadataWrapper(cst.parse_module(path.read_text(encoding="utf-8")))
-    visitor = MutationVisitor(mutation_operators, IgnoredCode(set(), set(), set()))
-    tree = module.visit(visitor)
-    parents = module.resolve(ParentNodeProvider)
-    positions = module.resolve(PositionProvider)
-    double = _double(tree) if path.name == "wire.py" else set()
-    found: list[Mutant] = []
-    for mutation in visitor.mutations:
-        node = mutation.original_node
-        around = [node, *_above(node, parents)]
-        left_out = any(each in double or _is_for_people(each) for each in around)
-        if not left_out and not _is_a_choice(around):
-            place = positions[node]
-            start = next(positions[each].start.line for each in around if _is_a_statement(each))
-            found.append(
-                Mutant(
-                    path.name,
-                    tree,
-                    place.start.line,
-                    range(start, place.end.line + 1),
-                    _function(around),
-                    mutation,
-                )
-            )
-    return found
-
-
-def _reasons() -> dict[tuple[str, str, str], str]:
-    """Why a mutant is no mistake, by its key."""
-    page = tomllib.loads(Path(__file__).with_name("equivalent.toml").read_text(encoding="utf-8"))
-    return {
-        (entry["file"], entry["was"].strip("\n"), entry["becomes"].strip("\n")): group["why"]
-        for group in page["equivalent"]
-        for entry in group["mutants"]
+def _settings(left_out: list[str]) -> str:
+    """Return the section of pyproject.toml; its values are of JSON's form, which TOML reads, too."""
+    values = {
+        "source_paths": ["vision_agents"],
+        "only_mutate": [f"*/{suite.SLUG}/{pattern}" for pattern in FILES],
+        "also_copy": [TYPES, ".github", "example", "README.md", "py.typed"],
+        "do_not_mutate_patterns": list(FOR_PEOPLE),
+        "pytest_add_cli_args": ["-n0", "-p", "no:cacheprovider", *suite.plugin_options()],
+        "pytest_add_cli_args_test_selection": [suite.TESTS, *left_out],
+        "type_check_command": [
+            *("mypy", "vision_agents", "--output", "json", "--config-file", TYPES)
+        ],
+        # What the tests leave in a process, such as the watchdog's thread, is not forked.
+        "process_isolation": "forkserver",
+        "use_git_change_detection": False,
     }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(["[tool.mutmut]", *lines, ""])
 
 
-def _above(node: cst.CSTNode, parents: Mapping[cst.CSTNode, cst.CSTNode]) -> list[cst.CSTNode]:
-    found: list[cst.CSTNode] = []
-    parent = parents.get(node)
-    while parent is not None:
-        found.append(parent)
-        parent = parents.get(parent)
-    return found
+def _module_of(mutant: str) -> str:
+    """Return the name of the module that a mutant is in: what is before `x_function__mutmut_1`."""
+    return mutant.rpartition(".")[0].rpartition(".")[2]
 
 
-def _is_a_statement(node: cst.CSTNode) -> bool:
-    return isinstance(node, cst.BaseStatement | cst.SimpleStatementLine | cst.MatchCase)
+def _reasons() -> set[tuple[str, str, str]]:
+    """Return the mutants that are no mistakes: the module, the lines and what becomes of them."""
+    return set(_entries(Path(__file__).with_name("equivalent.toml")))
 
 
-def _function(around: list[cst.CSTNode]) -> str:
-    names = [each.name.value for each in around if isinstance(each, cst.FunctionDef)]
-    return names[0] if names else ""
+def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
+    for group in tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", []):
+        for entry in group["mutants"]:
+            module = Path(entry["file"]).stem
+            yield module, entry["was"].strip("\n"), entry["becomes"].strip("\n")
 
 
-def _double(tree: cst.Module) -> set[cst.CSTNode]:
-    """The parts of wire.py that only the embedded provider uses."""
-    names, found = {STRICT, *DOUBLE}, set[cst.CSTNode]()
-    for statement in tree.body:
-        match statement:
-            case cst.ClassDef(name=name, bases=bases):
-                inherited = {base.value.value for base in bases if isinstance(base.value, cst.Name)}
-                if name.value in names or inherited & (names - DOUBLE):
-                    names.add(name.value)
-                    found.add(statement)
-            case cst.FunctionDef(name=name) if name.value in names:
-                found.add(statement)
-            case cst.SimpleStatementLine(body=[cst.Assign(targets=[target])]):
-                if isinstance(target.target, cst.Name) and target.target.value in names:
-                    found.add(statement)
-    return found
-
-
-def _is_a_choice(around: list[cst.CSTNode]) -> bool:
-    """A constant of the module, or a number that is a default: its author's to set."""
-    node, parent, statement = around[0], around[1], around[-2]
-    if isinstance(node, cst.BaseNumber) and isinstance(parent, cst.Param):
-        return True
-    match statement:
-        case cst.SimpleStatementLine(body=[cst.Assign(targets=[target])]):
-            name = target.target
-            return isinstance(name, cst.Name) and name.value[0] != "_" and name.value.isupper()
-    return False
-
-
-def _is_for_people(node: cst.CSTNode) -> bool:
-    match node:
-        case cst.Call(func=cst.Attribute(value=cst.Name("logger"))):
-            return True
-        case cst.Call(func=cst.Name("log_task_exception")):
-            return True
-        case cst.Assign(value=cst.Call(func=cst.Name("TypeVar"))):
-            return True
-        case cst.Call(func=cst.Name(name)) if name.endswith(
-            ("Error", "MalformedFrame", "SessionEnd")
-        ):
-            return True
-        case cst.Call(func=cst.Attribute(attr=cst.Name(name))) if name.endswith("Error"):
-            return True
-        case cst.Assign(targets=[cst.AssignTarget(cst.Name("reason" | "logger"))]):
-            return True
-        case cst.SimpleStatementLine(body=[cst.Expr(cst.SimpleString())]):
-            return True
-    return False
-
-
-def _difference(old: str, new: str) -> tuple[str, str]:
-    """The lines that differ, without their indentation."""
-    before, after = old.splitlines(), new.splitlines()
-    start = sum(1 for _ in takewhile(_alike, zip(before, after, strict=False)))
-    rest = zip(reversed(before[start:]), reversed(after[start:]), strict=False)
-    end = sum(1 for _ in takewhile(_alike, rest))
-    gone, come = before[start : len(before) - end], after[start : len(after) - end]
-    return "\n".join(map(str.strip, gone)), "\n".join(map(str.strip, come))
-
-
-def _alike(lines: tuple[str, str]) -> bool:
-    return lines[0] == lines[1]
+def _shown(sign: str, lines: str) -> str:
+    return "\n".join(f"  {sign} {line}" for line in lines.splitlines())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A pytest plugin: writes what becomes of each test at once, for a run may be killed.
+"""A pytest plugin: writes the outcome of each test at once, for a run may be killed.
 
-It also keeps to the tests it is told, and to their order.
+It also keeps to the tests it is given, and to their order.
 """
 
 import json
@@ -14,7 +14,7 @@ class Recorder:
     """The plugin.
 
     Attributes:
-        results: the file to write to, a line of JSON a fact.
+        results: the file to write to, a line of JSON for each fact.
         order: a number for each test to run; empty for all, as they come.
     """
 
@@ -34,18 +34,20 @@ class Recorder:
             items[:] = sorted(chosen, key=lambda item: self.order[item.nodeid])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Tell of a file that cannot be imported."""
+        """Record a file that cannot be imported."""
         if report.failed:
             self._write(report.nodeid, "not collected", report.longreprtext)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Tell that a test begins."""
+        """Record that a test begins."""
         self._write(nodeid, "started")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell of a failure, and of every test's end."""
-        broke = [value for name, value in report.user_properties if name == "broke"]
+        """Record a failure, with the contracts it breaks, and every test's end."""
         if report.failed:
+            broke = [
+                value for name, value in report.user_properties if name in ("broke", "contract")
+            ]
             self._write(report.nodeid, f"failed in {report.when}", report.longreprtext, broke)
         if report.when == "teardown":
             self._write(report.nodeid, "ended")

@@ -1,4 +1,4 @@
-"""Generates the plugin and runs its contract suite."""
+"""Generates plugins and runs their contract suite."""
 
 import json
 import multiprocessing
@@ -11,19 +11,29 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
 
 from bench.mutants.recorder import Recorder
-from tests import second_wire
 
 ROOT = Path(__file__).parents[2]
 SLUG = "acme"
 PACKAGE = Path("vision_agents", "plugins", SLUG)
+TESTKIT = ROOT / "testkit" / "src"
+TESTS = "tests/test_contract.py"
 
-# Importing the core takes seconds and is not what is examined: it is done once, and forked.
+PLUGINS: dict[str, dict[str, str]] = {
+    "default": {},
+    "video": {"video": "yes"},
+    "plain": {"wire": "plain"},
+    "webrtc": {"transport": "webrtc"},
+}
+"""The answers that each kind of plugin is generated with, beside the defaults."""
+
+# Importing Vision Agents takes seconds and is not what is examined: it is done once, and forked.
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["numpy", "pytest", "vision_agents.core.agents"])
 
@@ -32,11 +42,11 @@ _CONTRACT = re.compile(r"::test_([a-z]{2}\d+)_")
 
 @dataclass
 class Report:
-    """What a run of the suite said.
+    """The result of a run of the suite.
 
     Attributes:
         tests: all that began, in that order (as keys).
-        failures: what each test that failed said, by test.
+        failures: the message of each test that failed, by test.
         broken: tests that failed, by the contract they failed.
         uncollected: files that could not be imported.
     """
@@ -51,7 +61,7 @@ class Report:
         return f"{len(self.failures)} of {len(self.tests)} tests failed, {self.seconds:.0f} s"
 
     def merge(self, other: "Report") -> None:
-        """Add what another run of the same plugin said."""
+        """Add another run of the same plugin."""
         self.tests |= other.tests
         self.failures |= other.failures
         for contract, tests in other.broken.items():
@@ -60,7 +70,7 @@ class Report:
         self.seconds += other.seconds
 
     def without(self, tests: set[str]) -> "Report":
-        """The same, some tests left out of account."""
+        """Return the same, some tests left out of account."""
         broken = {contract: failed - tests for contract, failed in self.broken.items()}
         return Report(
             {test: None for test in self.tests if test not in tests},
@@ -71,33 +81,28 @@ class Report:
         )
 
 
-def generate(folder: Path, answers: str = "default") -> Path:
+def generate(folder: Path, kind: str = "default") -> Path:
     """Generate a plugin of that slug; returns its folder.
 
     Args:
         folder: where to.
-        answers: an answer set, or "second_wire" for a plugin that speaks that.
+        kind: which of PLUGINS.
     """
-    if answers == "second_wire":
-        chosen = second_wire.ANSWERS
-    else:
-        chosen = json.loads((ROOT / "tests" / "answers" / f"{answers}.json").read_text("utf-8"))
     plugin = cookiecutter(
         str(ROOT),
         no_input=True,
-        extra_context=chosen | {"plugin_name": SLUG.title()},
+        extra_context=PLUGINS[kind] | {"plugin_name": SLUG.title()},
         output_dir=str(folder),
         default_config={"replay_dir": str(folder / "replays")},
     )
-    if answers == "second_wire":
-        second_wire.put_into(Path(plugin))
     return Path(plugin)
 
 
 def copy(plugin: Path, folder: Path) -> Path:
     """Copy a plugin, to be changed; compiled tests come along, for those stay as they are."""
     shutil.copytree(plugin, folder)
-    shutil.rmtree(folder / PACKAGE / "__pycache__", ignore_errors=True)
+    for cache in (folder / PACKAGE).rglob("__pycache__"):
+        shutil.rmtree(cache)
     return folder
 
 
@@ -130,16 +135,31 @@ def run(plugin: Path, *arguments: str, limit_s: float, tests: Sequence[str] = ()
     return report
 
 
+def environment(plugin: Path) -> dict[str, str]:
+    """Return the variables that let a Python of ours import a plugin and the testkit."""
+    path = [str(plugin), str(TESTKIT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def plugin_options() -> list[str]:
+    """Return what loads the testkit's plugin of pytest where it is not installed."""
+    try:
+        distribution("vision-agents-realtime-testkit")
+    except PackageNotFoundError:
+        return ["-p", "realtime_testkit.pytest_plugin"]
+    return []
+
+
 def _run(plugin: Path, arguments: Sequence[str], tests: Sequence[str], results: Path) -> None:
     os.setsid()
     os.chdir(plugin)
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)
-    os.environ["PYTHONPATH"] = str(plugin)  # for tests that start a Python
-    sys.path.insert(0, str(plugin))
-    files = sorted({test.split("::")[0] for test in tests}) or ["tests/contract"]
-    command = ["-n0", "-q", "--tb=short", *arguments, *files]
+    os.environ.update(environment(plugin))  # for tests that start a Python
+    sys.path[:0] = [str(plugin), str(TESTKIT)]
+    files = sorted({test.split("::")[0] for test in tests}) or [TESTS]
+    command = ["-n0", "-q", "--tb=short", *plugin_options(), *arguments, *files]
     pytest.main(command, plugins=[Recorder(results, tests)])
 
 
@@ -159,7 +179,7 @@ def _read(results: Path) -> Report:
                 running = ""
             case _:
                 report.failures[test] = f"{report.failures.get(test, '')}{fact['message']}\n"
-                for contract in [*fact["broke"], *_contract_of(test)]:
+                for contract in fact["broke"]:
                     report.broken.setdefault(contract, set()).add(test)
     if running:
         report.failures[running] = "the run was over before this test was: it froze"

@@ -1,19 +1,12 @@
-"""Puts the contract suite's account to work. Your own fixtures go beside your own tests."""
+"""The fixture that tells the contract what to test. Add your own fixtures here."""
 
-from .contract.accounting import (
-    pytest_addoption,
-    pytest_collection,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_runtest_makereport,
-    pytest_xdist_auto_num_workers,
-)
+import pytest
+from realtime_testkit import Subject
 
-__all__ = [
-    "pytest_addoption",
-    "pytest_collection",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_runtest_makereport",
-    "pytest_xdist_auto_num_workers",
-]
+from .provider_double import SUBJECT
+
+
+@pytest.fixture(scope="session")
+def subject() -> Subject:
+    """The plugin, and the double of its provider."""
+    return SUBJECT

@@ -1,0 +1,200 @@
+"""CT: how a plugin is constructed, and which arguments are refused."""
+
+import asyncio
+import inspect
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from realtime_testkit.factories import Make
+from realtime_testkit.facts import excuse
+from realtime_testkit.providers.provider import Provider
+from realtime_testkit.realtime import Realtime
+from realtime_testkit.scenarios import KEY, converse
+from realtime_testkit.subject import Subject
+from realtime_testkit.transport import Transport
+
+from .base import Contract
+
+ELSEWHERE = [
+    "{clear}://notlocalhost/v1",
+    "{clear}://api.example.com/v1",
+    "http://api.example.com/v1",
+    "{clear}://192.168.1.20:8080/v1",
+    "{clear}://localhost.example.com/v1",
+    "{clear}://127.0.0.1.example.com/v1",
+    "{clear}://127.0.0.1@example.com/v1",
+    "{clear}://localhost@example.com/v1",
+]
+"""Addresses of other hosts; `clear` is the scheme without TLS."""
+
+
+class Construct(Contract):
+    """Tests of CT1 to CT5."""
+
+    @pytest.fixture(autouse=True)
+    def no_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Remove keys from the environment."""
+        for name in list(os.environ):
+            if name.endswith("_API_KEY"):
+                monkeypatch.delenv(name)
+
+    async def test_ct1_injected_client_is_used(
+        self, make: Make, provider: Provider, subject: Subject
+    ) -> None:
+        """The client passed in is `.client`, and its key is the one that reaches the provider."""
+        client = make.client(api_key="key-of-the-injected-client")
+        assert subject.build(client=client, api_key="another").client is client
+        llm = make(client=client)
+        assert llm.client is client
+        assert provider.handshakes == 0, "dialled before connect()"
+        await llm.connect()
+        connection = await provider.connection()
+        assert connection.api_key == "key-of-the-injected-client"
+        await converse(llm, make.listen(llm), connection)
+
+    async def test_ct1_nothing_is_dialled_before_connect(
+        self, provider: Provider, subject: Subject
+    ) -> None:
+        """Constructing and closing a Realtime without connect() makes no handshake."""
+        llm = subject.build(api_key=KEY, base_url=provider.url)
+        assert llm.client is not None
+        assert not llm.connected
+        await llm.close()
+        assert provider.handshakes == 0
+
+    async def test_ct2_key_falls_back_to_the_environment(
+        self, provider: Provider, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The key of the environment is sent where none is passed; a key passed in wins."""
+        monkeypatch.setenv(subject.api_key_variable, "key-of-the-environment")
+        for api_key, used in ((None, "key-of-the-environment"), (KEY, KEY)):
+            llm = subject.build(api_key=api_key, base_url=provider.url)
+            try:
+                await llm.connect()
+                assert provider.connections[-1].api_key == used
+            finally:
+                await llm.close()
+
+    def test_ct2_missing_key_names_both_ways_out(self, subject: Subject) -> None:
+        """Without key and client, the ValueError names the variable, api_key and client."""
+        with pytest.raises(ValueError, match="api_key") as missing:
+            subject.build()
+        assert subject.api_key_variable in str(missing.value)
+        assert "client" in str(missing.value)
+
+    def test_ct2_empty_key_is_a_missing_key(
+        self, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An empty key, passed in or in the environment, raises ValueError."""
+        monkeypatch.setenv(subject.api_key_variable, "")
+        with pytest.raises(ValueError, match="api_key"):
+            subject.build()
+        with pytest.raises(ValueError, match="api_key"):
+            subject.build(api_key="")
+
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [
+            ("model", ""),
+            ("fps", 0),
+            ("fps", -1),
+            ("tool_timeout_s", 0),
+            ("response_timeout_s", 0),
+            ("modalities", "smell"),
+            ("input_chunk_ms", -1),
+            ("input_chunk_ms", 1000),
+            ("base_url", ""),
+            ("base_url", "api.example.com/v1"),
+            ("base_url", "ftp://api.example.com/v1"),
+            ("base_url", "{secure}://"),
+            ("base_url", "{secure}://api.example.com:port/v1"),
+            ("base_url", "{secure}://[::1"),
+            ("base_url", "not a url"),
+        ],
+    )
+    def test_ct3_bad_argument_raises_valueerror(
+        self, argument: str, value: object, transport: Transport, subject: Subject
+    ) -> None:
+        """A bad argument raises a ValueError that names it and its value, and hides the key."""
+        if argument not in inspect.signature(subject.realtime).parameters:
+            excuse(f"the constructor has no argument {argument}")
+        if isinstance(value, str):
+            value = value.format(secure=transport.secure)
+        arguments: dict[str, object] = {"api_key": KEY, argument: value}
+        with pytest.raises(ValueError, match=argument) as refused:
+            subject.build(**arguments)
+        message = str(refused.value)
+        assert repr(value) in message
+        assert KEY not in message
+
+    @pytest.mark.parametrize(
+        "key", [f"{KEY}\n", f"{KEY}\r\nX: 1", f"{KEY}\x00", f"{KEY} \U0001f426", f"\n{KEY}"]
+    )
+    def test_ct3_key_that_is_no_header_is_refused(self, key: str, subject: Subject) -> None:
+        """A key that cannot stand in a header raises a ValueError that does not show it."""
+        with pytest.raises(ValueError, match="api_key") as refused:
+            subject.build(api_key=key)
+        assert KEY not in f"{refused.value!r} {refused.value.__cause__!r}"
+
+    def test_ct3_good_argument_is_kept(self, make: Make, subject: Subject) -> None:
+        """The fps passed in are the fps of the Realtime."""
+        assert subject.build(client=make.client(), fps=3).fps == 3
+
+    def test_ct4_constructor_needs_no_loop(self, subject: Subject) -> None:
+        """A Realtime can be constructed and given a tool in a thread without an event loop."""
+
+        def construct() -> Realtime:
+            with pytest.raises(RuntimeError):
+                asyncio.get_running_loop()
+            llm = subject.build(api_key=KEY)
+            llm.set_instructions("Be a canary.")
+
+            @llm.register_function(description="sings")
+            async def sing() -> str:
+                return "canary"
+
+            return llm
+
+        # A thread of its own has no loop at all, not even one that does not run.
+        with ThreadPoolExecutor(1) as pool:
+            llm = pool.submit(construct).result()
+        assert not llm.connected
+        assert [tool["name"] for tool in llm.get_available_functions()] == ["sing"]
+
+    async def test_ct4_connects_in_a_later_loop(self, provider: Provider, subject: Subject) -> None:
+        """A Realtime constructed in another thread connects in this loop."""
+        url = provider.url
+        with ThreadPoolExecutor(1) as pool:
+            llm = pool.submit(lambda: subject.build(api_key=KEY, base_url=url)).result()
+        try:
+            await llm.connect()
+            assert llm.connected
+        finally:
+            await llm.close()
+
+    @pytest.mark.parametrize("url", ELSEWHERE)
+    def test_ct5_clear_text_to_another_host_is_refused(
+        self, url: str, subject: Subject, transport: Transport
+    ) -> None:
+        """A base_url without TLS to another host raises a ValueError that hides the key."""
+        with pytest.raises(ValueError, match="base_url") as refused:
+            subject.build(api_key=KEY, base_url=url.format(clear=transport.clear))
+        assert KEY not in str(refused.value)
+
+    def test_ct5_clear_text_to_this_machine_is_allowed(
+        self, provider: Provider, subject: Subject
+    ) -> None:
+        """A base_url without TLS to 127.0.0.1, localhost or ::1 is accepted."""
+        here = provider.url.replace("127.0.0.1", "localhost")
+        for url in (provider.url, here, provider.url.replace("127.0.0.1", "[::1]")):
+            subject.build(api_key=KEY, base_url=url)
+
+    @pytest.mark.parametrize("url", [url for url in ELSEWHERE if url.startswith("{clear}")])
+    def test_ct5_injected_client_may_use_clear_text(
+        self, url: str, make: Make, subject: Subject, transport: Transport
+    ) -> None:
+        """A client passed in may have a base_url without TLS."""
+        client = make.client(base_url=url.format(clear=transport.clear))
+        assert subject.build(client=client).client is client

@@ -1,0 +1,163 @@
+"""GP: what has to be sent while nobody speaks."""
+
+import asyncio
+import time
+
+import pytest
+
+from realtime_testkit import protocol
+from realtime_testkit.factories import Make
+from realtime_testkit.facts import Facts
+from realtime_testkit.providers.connection import Connection
+from realtime_testkit.providers.provider import Provider
+from realtime_testkit.realtime import Realtime
+from realtime_testkit.recorders import EventRecorder, OutputRecorder
+from realtime_testkit.scenarios import begun, converse, fence, passes, speak, stays_pending
+from realtime_testkit.signals import frames, samples_of, tone
+from realtime_testkit.transport import QUIET, Transport
+
+from .base import Contract
+
+A_WORD = frames(tone(300, 0.2, 48000), 48000)
+
+SOON_S = 0.5
+"""Long enough for silence to go out, where any does."""
+
+
+class Gaps(Contract):
+    """Tests of GP1 to GP3."""
+
+    async def test_gp1_muted_microphone_sends_silence(
+        self, llm: Realtime, connection: Connection, facts: Facts, transport: Transport
+    ) -> None:
+        """Silence is sent where the microphone is muted in a turn, no faster than it would last."""
+        facts.need("speech_events", "turn_detection")
+        rate = facts.input_rate
+        began = time.monotonic()
+        await speak(llm, transport, A_WORD)
+        await connection.wait_audio(round(0.1 * rate) * 2)
+        await connection.send(protocol.UserSpeechStarted("user_1"))
+        spoken = len(connection.audio())
+        heard = await connection.wait_audio(spoken + round(0.6 * rate) * 2)
+        assert len(heard) / 2 / rate <= time.monotonic() - began + 0.3
+        last = samples_of(heard[-round(0.2 * rate) * 2 :])
+        assert abs(last.astype(int)).max() <= QUIET, "it is not silent"
+
+    async def test_gp1_silence_ends_with_the_turn(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """Once the provider ended the turn no more silence is sent."""
+        facts.need("speech_events", "turn_detection")
+        transport.needs_messages()
+        await speak(llm, transport, A_WORD)
+        await connection.send(protocol.UserSpeechStarted("user_1"))
+        await fence(connection, record)
+        spoken = len(connection.audio())
+        await connection.wait_audio(spoken + 2)
+        await connection.send(
+            protocol.UserSpeechStopped("user_1"), protocol.AudioCommitted("user_1")
+        )
+        await fence(connection, record)
+        sent = len(connection.audio())
+        await passes(SOON_S)
+        assert len(connection.audio()) == sent
+        await converse(llm, output, connection)
+
+    async def test_gp1_no_silence_in_a_manual_turn(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport
+    ) -> None:
+        """With turn detection off, nothing is sent while the microphone is muted."""
+        facts.need("manual_turns")
+        transport.needs_messages()
+        llm = make(turn_detection=False)
+        await llm.connect()
+        connection = await provider.connection()
+        await speak(llm, transport, A_WORD)
+        await connection.wait_audio(round(0.1 * facts.input_rate) * 2)
+        await fence(connection, make.record(llm))
+        sent = len(connection.audio())
+        await passes(SOON_S)
+        assert len(connection.audio()) == sent
+
+    @pytest.mark.parametrize("how", ["lost", "closed"])
+    async def test_gp1_silence_ends_with_the_session(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+        how: str,
+    ) -> None:
+        """A session after one that ended in mid-turn is sent no silence."""
+        facts.need("speech_events", "turn_detection")
+        transport.needs_messages()
+        await speak(llm, transport, A_WORD)
+        await connection.send(protocol.UserSpeechStarted("user_1"))
+        await fence(connection, record)
+        if how == "lost":
+            connection.abort()
+        else:
+            await llm.close()
+            await llm.connect()
+        await record.up(2)
+        again = await provider.connection(2)
+        await passes(SOON_S)
+        assert not again.audio()
+
+    async def test_gp2_ping_before_acceptance_is_answered(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """A ping is answered while the session waits to be accepted, too."""
+        facts.need("pings")
+        provider.accepts.clear()
+        connecting = begun(make().connect())
+        connection = await provider.connection()
+        await connection.send(protocol.Ping("early"))
+        assert (await connection.wait_for(protocol.Pong)).token == "early"
+        provider.accepts.set()
+        await connecting
+
+    async def test_gp2_ping_is_answered_while_audio_is_sent(
+        self, llm: Realtime, connection: Connection, facts: Facts, transport: Transport
+    ) -> None:
+        """A ping is answered once, between pieces of audio."""
+        facts.need("pings")
+        speaking = begun(speak(llm, transport, frames(tone(300, 2.0, 48000), 48000)))
+        await connection.wait_audio(1)
+        await connection.send(protocol.Ping("meanwhile"))
+        await connection.wait_for(protocol.Pong)
+        await speaking
+        assert len(connection.received(protocol.Pong)) == 1
+
+    async def test_gp3_late_greeting_is_followed_by_the_configuration(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """The configuration is sent after the greeting, and the session opens, on each connection."""
+        facts.need("greets_first")
+        llm = make()
+        opening = begun(llm.connect())
+        for number in (1, 2):
+            provider.greets = False
+            await provider.wait_handshakes(number)
+            async with asyncio.timeout(2.0):
+                while len(provider.connections) < number:
+                    await passes(0.01)
+            connection = provider.connections[-1]
+            await stays_pending(opening)
+            assert not connection.commands, "sent before the greeting"
+            provider.greets = True
+            await connection.send(protocol.SessionOpened(f"session_{number}"))
+            await opening
+            assert len(connection.received(protocol.Configure)) == 1
+            if number == 1:
+                provider.greets = False
+                connection.abort()
+                opening = begun(make.record(llm).up(2))

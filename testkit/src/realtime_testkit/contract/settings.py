@@ -1,0 +1,362 @@
+"""EF: the plugin follows the session that is in force, whatever it asked for."""
+
+import asyncio
+
+import pytest
+from vision_agents.core.llm.realtime import RealtimeAudioOutput
+
+from realtime_testkit import protocol
+from realtime_testkit.factories import Make
+from realtime_testkit.facts import Facts
+from realtime_testkit.providers.connection import Connection
+from realtime_testkit.providers.provider import Provider
+from realtime_testkit.realtime import Realtime
+from realtime_testkit.recorders import EventRecorder, OutputRecorder
+from realtime_testkit.scenarios import (
+    INSTRUCTIONS,
+    begun,
+    converse,
+    fence,
+    holds,
+    passes,
+    say,
+    speak,
+)
+from realtime_testkit.signals import frames, samples_of, sinad_db, speech, tone
+from realtime_testkit.subject import Subject
+from realtime_testkit.transport import Transport
+
+from .base import Contract
+
+HERTZ = 440.0
+
+CLEAR_DB = 25
+"""A tone over everything else, after eight bits a sample and two resamplers."""
+
+
+class Settings(Contract):
+    """Tests of EF1 to EF8."""
+
+    async def test_ef1_interruptions_are_switched_off_and_on(
+        self, llm: Realtime, connection: Connection, record: EventRecorder, facts: Facts, make: Make
+    ) -> None:
+        """Speech over an answer stops nothing after an update says so, and again after the next."""
+        facts.need("updates", "quiet_detection", "speech_events")
+        output = make.listen(llm, answers=True)
+        await llm.update_session(turn_detection=facts.quiet_detection)
+        await _answers_under_speech(connection, output, "response_1")
+        await connection.send(protocol.ResponseDone("response_1"))
+        await output.done("response_1")
+        await fence(connection, record)
+        assert not output.dones("response_1")[0].interrupted
+        assert not connection.received(protocol.CancelResponse)
+        await llm.update_session(turn_detection=True)
+        await _answers_under_speech(connection, output, "response_2")
+        assert (await output.done("response_2")).interrupted
+
+    async def test_ef2_formats_in_options_are_followed_both_ways(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport
+    ) -> None:
+        """A tone in each of the formats arrives as that tone, with its duration, both ways.
+
+        A format may be refused with ValueError instead.
+        """
+        facts.need("audio_formats")
+        transport.needs_messages()
+        for name, options in facts.audio_formats.items():
+            try:
+                llm = make(options=options)
+            except ValueError:
+                continue
+            await llm.connect()
+            connection = await provider.connection(len(provider.connections))
+            await _carries_a_tone(llm, make.listen(llm), connection, transport, name)
+            await llm.close()
+
+    async def test_ef2_format_of_an_update_is_followed_both_ways(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport, subject: Subject
+    ) -> None:
+        """Audio follows a format that an update brings, unless update_session() raises."""
+        facts.need("updates", "audio_formats")
+        transport.needs_messages()
+        for name, options in facts.audio_formats.items():
+            llm = make()
+            await llm.connect()
+            connection = await provider.connection(len(provider.connections))
+            output = make.listen(llm)
+            await converse(llm, output, connection)
+            try:
+                await llm.update_session(options=options)
+            except (ValueError, subject.session_error):
+                await converse(llm, output, connection, "response_2")
+            else:
+                await _carries_a_tone(llm, output, connection, transport, name)
+            await llm.close()
+
+    async def test_ef2_unusable_format_is_refused(
+        self,
+        make: Make,
+        provider: Provider,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """A format that cannot be used raises ValueError, from update_session() perhaps another.
+
+        The session goes on, and the next one does not ask for the format.
+        """
+        facts.need("unusable_format")
+        with pytest.raises(ValueError, match=r".+"):
+            make(options=facts.unusable_format)
+        if not facts.updates:
+            return
+        with pytest.raises((ValueError, subject.session_error)):
+            await llm.update_session(options=facts.unusable_format)
+        await converse(llm, output, connection)
+        connection.abort()
+        await make.record(llm).up(2)
+        await converse(llm, output, await provider.connection(2), "response_2")
+
+    async def test_ef3_tools_of_both_kinds_stay_together(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """A tool registered later joins those in the options; without these it stays."""
+        facts.need("updates", "tools", "tools_in_configuration", "tool_options")
+        llm = make(options=facts.tool_options)
+        await llm.connect()
+        connection = await provider.connection()
+
+        @llm.register_function(description="sings")
+        async def sing() -> str:
+            return "canary"
+
+        both = (await connection.wait_for(protocol.Configure, 2)).config
+        assert [tool.name for tool in both.tools] == ["sing"]
+        assert both.server_tools, "the tools in the options are gone"
+        await llm.update_session(options={})
+        one = (await connection.wait_for(protocol.Configure, 3)).config
+        assert [tool.name for tool in one.tools] == ["sing"]
+        assert not one.server_tools
+
+    @pytest.mark.parametrize("change", ["instructions", "a tool"])
+    async def test_ef4_refused_change_is_one_error_and_is_not_repeated(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        change: str,
+    ) -> None:
+        """A change that the provider refuses is one error event; the next session opens without it."""
+        facts.need("updates", "acknowledges_updates")
+        if change == "a tool":
+            facts.need("tools", "tools_in_configuration")
+        provider.reject = "invalid_value"
+        if change == "a tool":
+
+            @llm.register_function("sing", "sings")
+            async def sing() -> str:
+                return "canary"
+
+        else:
+            llm.set_instructions("Be a canary that nobody wants.")
+        await connection.wait_for(protocol.Configure, 2)
+        await record.until(lambda: bool(record.errors), "LLMErrorEvent")
+        provider.reject = None
+        connection.abort()
+        await record.up(2)
+        again = await provider.connection(2)
+        first = again.received(protocol.Configure)[0].config
+        assert first.instructions == INSTRUCTIONS
+        assert not first.tools
+        await converse(llm, output, again)
+        assert len(record.errors) == 1
+
+    async def test_ef4_changes_after_a_refused_one_arrive(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """After a refused update, later instructions and settings are sent without it."""
+        facts.need("updates", "acknowledges_updates", "session_options", "manual_turns")
+        provider.reject = "invalid_value"
+        with pytest.raises((subject.session_error, ValueError)):
+            await llm.update_session(
+                instructions="Be a canary that nobody wants.", options=facts.session_options
+            )
+        provider.reject = None
+        await llm.update_session(turn_detection=False)
+        llm.set_instructions("Be another canary.")
+        await connection.wait_for(protocol.Configure, 4)
+        changes = [each.config for each in connection.received(protocol.Configure)[2:]]
+        assert changes[-1].turn_detection is False
+        assert changes[-1].instructions == "Be another canary."
+        connection.abort()
+        await record.up(2)
+        config = (await provider.connection(2)).received(protocol.Configure)[0].config
+        assert config.turn_detection is False
+        assert config.instructions == "Be another canary."
+        assert not holds(config.options, facts.session_options)
+
+    async def test_ef4_refused_update_keeps_the_instructions(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """Instructions of a refused update are not those of the next session."""
+        facts.need("updates", "acknowledges_updates")
+        provider.reject = "invalid_value"
+        with pytest.raises((subject.session_error, ValueError)):
+            await llm.update_session(instructions="Be a canary that nobody wants.")
+        provider.reject = None
+        connection.abort()
+        await record.up(2)
+        again = await provider.connection(2)
+        assert again.received(protocol.Configure)[0].config.instructions == INSTRUCTIONS
+        assert not record.errors, "raised, and reported as well"
+
+    async def test_ef5_turn_detection_settings_are_taken_back(
+        self, llm: Realtime, connection: Connection, facts: Facts
+    ) -> None:
+        """Settings for turn detection are not in force any more after turn_detection=True."""
+        facts.need("updates", "turn_detection_settings")
+        await llm.update_session(turn_detection=facts.turn_detection_settings)
+        await connection.wait_for(protocol.Configure, 2)
+        assert connection.config is not None
+        assert holds(connection.config.turn_detection, facts.turn_detection_settings)
+        await llm.update_session(turn_detection=True)
+        await connection.wait_for(protocol.Configure, 3)
+        assert not holds(connection.config.turn_detection, facts.turn_detection_settings)
+
+    @pytest.mark.parametrize("change", ["a tool", "turn detection"])
+    async def test_ef6_change_during_a_reconnect_reaches_the_session(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        change: str,
+    ) -> None:
+        """A change made while the new session is not accepted yet is in force there."""
+        facts.need("updates")
+        facts.need(
+            *(["tools", "tools_in_configuration"] if change == "a tool" else ["manual_turns"])
+        )
+        provider.accepts.clear()
+        connection.abort()
+        again = await provider.connection(2)
+        if change == "a tool":
+
+            @llm.register_function("sing", "sings")
+            async def sing() -> str:
+                return "canary"
+
+        changing = begun(llm.update_session(turn_detection=change == "a tool"))
+        await asyncio.sleep(0)
+        provider.accepts.set()
+        await record.up(2)
+        async with asyncio.timeout(2.0):
+            await changing
+            while not _is_changed(again.config, change):
+                await passes(0.01)
+
+    async def test_ef7_dictated_rates_are_followed(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport
+    ) -> None:
+        """Audio has the rates that the provider states in its greeting, both ways."""
+        facts.need("dictates_rates")
+        transport.needs_messages()
+        provider.greets = False
+        llm = make()
+        connecting = begun(llm.connect())
+        await provider.wait_handshakes(1)
+        async with asyncio.timeout(2.0):
+            while not provider.connections:
+                await passes(0.01)
+        connection = provider.connections[0]
+        if not facts.greets_first:
+            await connection.wait_for(protocol.Configure)
+        await connection.send(protocol.SessionOpened("session_1", 8000, 16000))
+        await connection.wait_for(protocol.Configure)
+        await connection.send(protocol.SessionAccepted())
+        await connecting
+        output = make.listen(llm)
+        await speak(llm, transport, frames(tone(HERTZ, 1.0, 48000), 48000))
+        heard = samples_of(await connection.wait_audio(round(0.9 * 8000) * 2))
+        assert sinad_db(heard[800:6400], HERTZ, 8000) > CLEAR_DB
+        await say(connection, audio=tone(HERTZ, 0.5, 16000).tobytes())
+        await output.done("response_1")
+        assert {pcm.sample_rate for pcm in output.chunks()} == {16000}
+
+    async def test_ef8_transcription_model_is_sent(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """The model that the caller names for transcripts is sent on every connection."""
+        facts.need("transcription", "transcription_models")
+        llm = make(transcription="canary-transcribe")
+        await llm.connect()
+        for number in (1, 2):
+            connection = await provider.connection(number)
+            await make.record(llm).up(number)
+            config = connection.received(protocol.Configure)[0].config
+            assert config.transcription == "canary-transcribe"
+            connection.abort()
+
+
+async def _answers_under_speech(
+    connection: Connection, output: OutputRecorder, response_id: str
+) -> None:
+    """Let the provider give an answer without its end, and the user speak over it."""
+    heard = len(output.of(RealtimeAudioOutput))
+    await say(connection, response_id, audio=speech(3000, 24000), text="A canary", status=None)
+    await output.first(RealtimeAudioOutput, heard + 1)
+    item_id = f"user_{response_id}"
+    await connection.send(protocol.UserSpeechStarted(item_id), protocol.UserSpeechStopped(item_id))
+
+
+async def _carries_a_tone(
+    llm: Realtime, output: OutputRecorder, connection: Connection, transport: Transport, name: str
+) -> None:
+    """Assert that a second of a tone is heard both ways, in the format in force.
+
+    The provider's end reads and writes the format; what it says and hears is 16 bits a sample.
+    """
+    config = connection.config
+    assert config is not None
+    sent, came = len(connection.audio()), len(output.chunks())
+    await speak(llm, transport, frames(tone(HERTZ, 1.0, 48000), 48000))
+    rate = config.input_rate
+    heard = await connection.wait_audio(sent + round(0.9 * rate) * 2)
+    samples = samples_of(heard[sent:])
+    assert len(samples) <= 1.1 * rate, f"{name}: one second became {len(samples) / rate:.1f}"
+    assert sinad_db(samples[rate // 10 : rate * 8 // 10], HERTZ, rate) > CLEAR_DB, name
+    await say(connection, "response_tone", audio=tone(HERTZ, 1.0, config.output_rate).tobytes())
+    await output.done("response_tone")
+    chunks = output.chunks()[came:]
+    rates = {pcm.sample_rate for pcm in chunks}
+    assert len(rates) == 1, f"{name}: {rates}"
+    rate = rates.pop()
+    samples = samples_of(b"".join(pcm.samples.tobytes() for pcm in chunks))
+    assert abs(len(samples) / rate - 1.0) < 0.05, f"{name}: {len(samples) / rate:.2f} s"
+    assert sinad_db(samples[rate // 10 : rate * 8 // 10], HERTZ, rate) > CLEAR_DB, name
+
+
+def _is_changed(config: protocol.SessionConfig | None, change: str) -> bool:
+    if config is None:
+        return False
+    if change == "a tool":
+        return [tool.name for tool in config.tools] == ["sing"]
+    return config.turn_detection is False

@@ -1,0 +1,1 @@
+"""What is the same in every realtime plugin. Replaced as a whole by `cruft update`."""

@@ -1,0 +1,338 @@
+"""Decides when a response is asked for: the one place that does.
+
+The provider gives one response of the conversation at a time. Requests by text,
+continuations after tools and manual commits wait here until it is free, see
+docs/responses.md of the template for the table of states.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from enum import Enum, auto
+
+from .bounded import BoundedDict
+from .errors import ResponseError, SessionError
+from .replies import Kind, Reply, Request, new_request_id
+from .responses import Response, ResponseState
+from .session import Session
+from .session_events import Fault, ResponseStarted
+from .session_types import Traits
+
+TURN_S = 2.0
+"""How long the provider may take to begin its answer to the user's turn."""
+
+GRACE_S = 0.25
+"""A response that is silent is given up so much later than its caller gives it up."""
+
+KEPT = 64
+"""How many responses in progress, and how many ids of ended ones times four, are kept."""
+
+logger = logging.getLogger(__name__)
+
+
+class Turn(Enum):
+    """Whether the provider owes the user an answer that nobody asked for."""
+
+    NONE = auto()
+    DUE = auto()
+    UNWANTED = auto()  # due, and to be cancelled: interrupted before it began
+
+
+class Scheduler:
+    """The responses asked for, due and in progress.
+
+    Args:
+        traits: how the provider behaves.
+        timeout_s: bound on the provider's silence; nothing blocks for longer.
+        send: sends a request to a session.
+        failed: called with the error of a request that no caller waits for.
+    """
+
+    def __init__(
+        self,
+        traits: Traits,
+        timeout_s: float,
+        *,
+        send: Callable[[Session, Request], Awaitable[None]],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.turn = Turn.NONE
+        self.answers_turns = True  # the provider answers the user's turn by itself
+        self.user_speaks = False
+        self.current: Response | None = None  # the newest response of the conversation
+        self.active: BoundedDict[str, Response] = BoundedDict(KEPT)
+        self.replies: set[Reply] = set()  # callers that wait
+        self._traits = traits
+        self._timeout_s = timeout_s
+        self._send = send
+        self._failed = failed
+        self._waiting: deque[Request] = deque()
+        self._asked: dict[str, Request] = {}
+        self._ended: BoundedDict[str, None] = BoundedDict(4 * KEPT)
+        self._names_requests = False  # the provider says which request a response answers
+        self._changed = asyncio.Event()
+        self._due_at = 0.0  # when the user's turn ended
+        self._spoke_at = 0.0  # when it began
+
+    @property
+    def busy(self) -> bool:
+        """Something is asked for or being said."""
+        return bool(self._asked or self._waiting or self.active)
+
+    def ask(self, request: Request) -> None:
+        """Ask for a response as soon as the conversation is free."""
+        if request.kind is Kind.CONTINUATION:
+            for other in self._waiting:
+                if other.kind is Kind.CONTINUATION:
+                    other.replies += request.replies  # one response covers both
+                    return
+        self._waiting.append(request)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at what may be sent."""
+        self._changed.set()
+
+    def user_started(self) -> None:
+        """The user begins to speak."""
+        self.user_speaks, self._spoke_at = True, time.perf_counter()
+        if self.turn is Turn.DUE:
+            # A response that begins before this turn ends answers the one before.
+            self.turn = Turn.UNWANTED
+        self.wake()
+
+    def user_stopped(self) -> None:
+        """The user's turn ended."""
+        self.user_speaks = False
+        self.turn = Turn.DUE if self.answers_turns else Turn.NONE
+        self._due_at = time.perf_counter()
+        self.wake()
+
+    def started(self, event: ResponseStarted) -> Response | None:
+        """Take in a response that begins; None if it is not wanted and has to be cancelled."""
+        request: Request | None = None
+        if event.request_id is not None:
+            self._names_requests = True
+            request = self._asked.pop(event.request_id, None)
+            wanted = request is not None and request.wanted
+        elif self.turn is not Turn.NONE or self._names_requests or not self._asked:
+            wanted, self.turn = self.turn is not Turn.UNWANTED, Turn.NONE
+        else:
+            request = self._asked.pop(next(iter(self._asked)))
+            wanted = request.wanted
+        response = self.active[event.response_id] = Response(event.response_id)
+        if request is not None:
+            response.replies = request.replies
+            for reply in response.replies:
+                reply.texts.append(response.text)
+            response.aside = request.form.out_of_band
+        elif wanted:
+            # It saw the results of the tools that finished: no need to ask for another.
+            for covered in [r for r in self._waiting if r.kind is Kind.CONTINUATION]:
+                self._waiting.remove(covered)
+                response.replies += covered.replies
+                for reply in covered.replies:
+                    reply.texts.append(response.text)
+        if not response.aside:
+            self.current = response
+        if not wanted:
+            response.state = ResponseState.CANCELLING
+            response.interrupted = True
+        self.wake()
+        return response if wanted else None
+
+    def find(self, response_id: str) -> Response | None:
+        """Return a response in progress; None once it ended or was cut."""
+        response = self.active.get(response_id)
+        if response is None and response_id not in self._ended:
+            # Never announced: it is shown, and blocks nothing.
+            response = self.active[response_id] = Response(response_id)
+        if response is None or response.state is not ResponseState.ACTIVE:
+            return None
+        response.active_at = time.perf_counter()
+        return response
+
+    def done(self, response: Response) -> None:
+        """Count a response as over: whatever still comes of it is late."""
+        response.state = ResponseState.DONE
+        self.active.pop(response.id, None)
+        self._ended[response.id] = None
+        self.wake()
+
+    def cut(self, response: Response) -> None:
+        """Count a response as interrupted here; it blocks until the provider confirms that."""
+        response.interrupted = True
+        if response.state is ResponseState.ACTIVE:
+            response.state = ResponseState.CANCELLING
+            response.active_at = time.perf_counter()
+        self.wake()
+
+    def confirm(self, response_id: str | None) -> Response | None:
+        """Take in the end of a response that was cut here; None where there is no such."""
+        cut = [r for r in self.active.values() if r.state is ResponseState.CANCELLING]
+        for response in cut:
+            if response_id in (None, response.id):
+                self.done(response)
+                return response
+        return None
+
+    def withdraw(self, reply: Reply | None = None) -> None:
+        """Take back all requests of the conversation, or those of one caller."""
+        for request in [*self._waiting, *self._asked.values()]:
+            if request.form.out_of_band if reply is None else reply not in request.replies:
+                continue
+            request.wanted = False
+        for each in [each for each in self.replies if not each.aside] if reply is None else [reply]:
+            each.end()
+        self._waiting = deque(request for request in self._waiting if request.wanted)
+        if reply is None and self.turn is Turn.DUE:
+            self.turn = Turn.UNWANTED
+        self.wake()
+
+    def waits(self, request: Request) -> bool:
+        """The request was not sent yet."""
+        return request in self._waiting
+
+    def refused(self, fault: Fault) -> bool:
+        """Take in an error; returns whether it was a request's, and dealt with."""
+        request_id = fault.request_id
+        if fault.busy and request_id is None and len(self._asked) == 1:
+            request_id = next(iter(self._asked))
+        request = self._asked.pop(request_id or "", None)
+        if request is None:
+            return False
+        if fault.busy and request.wanted:
+            if self.current is None or self.current.state is ResponseState.DONE:
+                # One that was never announced here: wait for its end, or for the bound.
+                self.current = Response("unknown")
+            self._waiting.appendleft(request)
+        else:
+            self._fail(request, ResponseError("the request was refused", code=fault.code))
+        self.wake()
+        return True
+
+    def lost(self, error: SessionError) -> bool:
+        """End what a lost session was asked; returns whether it owes the user an answer."""
+        owed = self.turn is Turn.DUE
+        for request in reversed(self._asked.values()):
+            if request.wanted and (request.kind is not Kind.PROMPT or not request.sent):
+                self._waiting.appendleft(request)
+        for response in self.active.values():
+            owed = owed or (response.silent and not response.replies and not response.interrupted)
+        waiting = [reply for request in self._waiting for reply in request.replies]
+        for reply in self.replies.difference(waiting):
+            reply.end(error)
+        self._asked.clear()
+        self.active.clear()
+        self._ended.clear()
+        self.turn, self.current, self.user_speaks = Turn.NONE, None, False
+        return owed and not any(request.kind is Kind.TURN for request in self._waiting)
+
+    def end(self, error: SessionError | None = None) -> None:
+        """Forget everything; callers end with the error, or with what they have."""
+        for reply in self.replies:
+            reply.end(error)
+        self.lost(SessionError("the session is closed"))
+        self._waiting.clear()
+
+    async def run(self, session: Session) -> None:
+        """Send to a session what may be sent, until the session is lost."""
+        try:
+            while True:
+                self._changed.clear()
+                self._expire()
+                request = next(filter(self._may_go, self._waiting), None)
+                if request is not None:
+                    await self._send_one(session, request)
+                    continue
+                try:
+                    async with asyncio.timeout(self._next_look_s()):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+        except SessionError as error:
+            logger.debug("Requests wait for the next session: %s", error)
+
+    async def _send_one(self, session: Session, request: Request) -> None:
+        self._waiting.remove(request)
+        request.asked_at, request.sent = time.perf_counter(), False
+        request.id = new_request_id()  # a provider may refuse an id that it had before
+        self._asked[request.id] = request
+        try:
+            if self._traits.continues_after_tools and request.kind is Kind.CONTINUATION:
+                return  # nothing to send: the provider goes on by itself
+            await self._send(session, request)
+        except SessionError:
+            if self._asked.pop(request.id, None) is not None and request.wanted:
+                self._waiting.appendleft(request)
+            raise
+        except ValueError as error:
+            self._asked.pop(request.id, None)
+            self._fail(request, error)
+            return
+        request.sent = True
+        if not request.form.wants_answer:
+            self._asked.pop(request.id, None)
+            for reply in request.replies:
+                reply.end()
+
+    def _may_go(self, request: Request) -> bool:
+        if request.form.out_of_band or not request.form.wants_answer:
+            return True
+        if self.turn is not Turn.NONE or self._in_band_asked():
+            return False
+        if request.kind is Kind.CONTINUATION and self.user_speaks:
+            return self._spoke_at + self._timeout_s <= time.perf_counter()
+        current = self.current
+        if current is None or current.state is ResponseState.DONE:
+            return True
+        if current.state is ResponseState.CANCELLING and self._traits.request_interrupts:
+            return True
+        return not self._traits.one_response_at_a_time and request.kind is Kind.PROMPT
+
+    def _in_band_asked(self) -> list[Request]:
+        return [each for each in self._asked.values() if not each.form.out_of_band]
+
+    def _next_look_s(self) -> float:
+        """Seconds until the next thing that blocks has to be given up."""
+        now = time.perf_counter()
+        moments = [request.asked_at + self._timeout_s for request in self._asked.values()]
+        if self.turn is not Turn.NONE:
+            moments.append(self._due_at + min(TURN_S, self._timeout_s))
+        if self.user_speaks and self._spoke_at + self._timeout_s > now:
+            moments.append(self._spoke_at + self._timeout_s)
+        give_up_s = self._timeout_s + GRACE_S
+        moments += [response.active_at + give_up_s for response in self._blocking()]
+        return max(0.0, min(moments, default=now + 3600.0) - now)
+
+    def _blocking(self) -> Iterable[Response]:
+        current = self.current
+        unknown = [current] if current is not None and current.id not in self.active else []
+        every = itertools.chain(self.active.values(), unknown)
+        return [r for r in every if r.state is not ResponseState.DONE and not r.open_calls]
+
+    def _expire(self) -> None:
+        """Give up what the provider did not answer or end in time."""
+        now = time.perf_counter()
+        silent = f"the provider was silent for {self._timeout_s:g} s"
+        for request in list(self._asked.values()):
+            if request.asked_at + self._timeout_s <= now:
+                del self._asked[request.id]
+                self._fail(request, TimeoutError(silent))
+        if self.turn is not Turn.NONE and self._due_at + min(TURN_S, self._timeout_s) <= now:
+            logger.debug("The provider did not answer the user's turn")
+            self.turn = Turn.NONE
+        for response in self._blocking():
+            if response.active_at + self._timeout_s + GRACE_S <= now:
+                logger.warning("A response was given up: %s", silent)
+                response.end_replies(TimeoutError(silent))
+                self.done(response)
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        if request.wanted:
+            for reply in request.replies:
+                reply.end(error)
+            self._failed(error)

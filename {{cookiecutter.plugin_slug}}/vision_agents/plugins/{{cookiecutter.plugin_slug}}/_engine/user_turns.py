@@ -1,0 +1,168 @@
+"""The user's turns: where they start and end, and their transcripts."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from vision_agents.core.edge.types import Participant
+
+from .bounded import BoundedDict
+from .history import Entry, History
+from .output import Output
+from .session_events import UserTranscript
+
+TRANSCRIPT_S = 2.0
+"""How long the agent's text waits for the transcript of the user's turn before it."""
+
+GROWTH_S = 0.5
+"""How long a final transcript may be replaced by a longer one of the same turn."""
+
+MAX_TRANSCRIPT = 100_000
+"""Characters kept of the pieces of one transcript."""
+
+MAX_TURNS = 64
+"""How many turns are remembered, the newest."""
+
+
+class TurnState(Enum):
+    """Where a turn stands."""
+
+    SPEAKING = auto()
+    ENDED = auto()  # its transcript is due
+    HEARD = auto()  # transcribed; a longer transcript may follow
+    CLOSED = auto()  # nothing is waited for any more
+
+
+@dataclass(slots=True, eq=False)
+class UserTurn:
+    """One turn of the user; ``shown`` as final."""
+
+    item_id: str | None
+    participant: Participant | None
+    entry: Entry
+    state: TurnState = TurnState.SPEAKING
+    text: str = ""
+    shown: bool = False
+
+
+class UserTurns:
+    """The turns of a session.
+
+    Args:
+        settled: called when the agent's text need not wait any longer.
+    """
+
+    def __init__(self, output: Output, history: History, settled: Callable[[], None]) -> None:
+        self.reports_speech = False  # this provider says when the user speaks
+        self.current: UserTurn | None = None
+        self._output = output
+        self._history = history
+        self._settled = settled
+        self._turns: BoundedDict[str | None, UserTurn] = BoundedDict(MAX_TURNS)
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def speaking(self) -> bool:
+        """The user speaks."""
+        return self.current is not None and self.current.state is TurnState.SPEAKING
+
+    @property
+    def awaited(self) -> bool:
+        """The transcript of a turn is due."""
+        return any(turn.state is TurnState.ENDED for turn in self._turns.values())
+
+    def start(self, item_id: str | None, participant: Participant | None) -> None:
+        """A turn begins."""
+        self.show_finals()
+        self.current = UserTurn(item_id, participant, self._history.begin("user"))
+        self._turns[item_id] = self.current
+
+    def announce(self, *, ended: bool) -> None:
+        """Put the start or the end of the current turn into the output."""
+        if self.current is not None:
+            self._output.user_speech(self.current.participant, ended=ended)
+
+    def stop(self, item_id: str | None, *, transcribed: bool) -> None:
+        """The current turn ended."""
+        if self.current is not None:
+            self.name(item_id)
+            self.current.state = TurnState.ENDED if transcribed else TurnState.CLOSED
+            self.announce(ended=True)
+            self._settle_in(TRANSCRIPT_S)
+
+    def name(self, item_id: str | None) -> None:
+        """The current turn is this item of the conversation."""
+        if self.current is not None and item_id is not None and item_id not in self._turns:
+            self.current.item_id = item_id
+            self._turns[item_id] = self.current
+
+    def find(self, event: UserTranscript) -> UserTurn | None:
+        """Return the turn that a transcript belongs to; None where it begins one."""
+        turn = self.current
+        if event.item_id is not None:
+            if turn is not None and turn.item_id is None:
+                self.name(event.item_id)
+            return self._turns.get(event.item_id)
+        if turn is None or (turn.state is TurnState.CLOSED and turn.shown):
+            return None
+        grows = event.text.strip().startswith(turn.text)
+        return turn if turn.state is not TurnState.HEARD or grows else None
+
+    def hear(self, turn: UserTurn, event: UserTranscript, *, hurry: bool) -> None:
+        """Take a transcript: the next piece, or all of it so far.
+
+        Args:
+            turn: the turn it belongs to.
+            event: the transcript.
+            hurry: show a final one at once, for the agent's text waits.
+        """
+        if not event.final:
+            if turn.state not in (TurnState.HEARD, TurnState.CLOSED):
+                turn.text = (turn.text + event.text)[:MAX_TRANSCRIPT]
+                self._output.user_text(turn.participant, event.text, "delta")
+            return
+        text = event.text.strip() or turn.text.strip()
+        repeated = turn.state is TurnState.HEARD and text == turn.text
+        turn.text = turn.entry.text = text
+        if repeated or turn.shown:
+            return  # the history has it; what was shown as final stays
+        if text:
+            self._output.user_text(turn.participant, text, "replacement")
+        turn.state = TurnState.HEARD
+        self._settle_in(GROWTH_S if text and not hurry else 0.0)
+
+    def show_finals(self) -> None:
+        """Show as final what was heard of the turns."""
+        for turn in self._turns.values():
+            if turn.state is TurnState.HEARD:
+                turn.state, turn.shown = TurnState.CLOSED, bool(turn.text)
+                if turn.text:
+                    self._output.user_text(turn.participant, turn.text, "final")
+
+    def settle(self) -> None:
+        """Wait no longer for transcripts."""
+        self._stop_timer()
+        for turn in self._turns.values():
+            if turn.state is TurnState.ENDED:
+                turn.state = TurnState.CLOSED
+        self.show_finals()
+        self._settled()
+
+    def forget(self) -> None:
+        """Forget turns whose session is gone."""
+        self._stop_timer()
+        self._turns.clear()
+        self.current = None
+
+    def _settle_in(self, seconds: float) -> None:
+        self._stop_timer()
+        if seconds:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.settle)
+        else:
+            self.settle()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,242 @@
+"""{{ cookiecutter.plugin_name }}'s address and credentials, and what a lost connection means.
+
+Change this file where your provider's handshake or its errors differ. Its messages
+are in wire.py.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from inspect import isawaitable
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from websockets.client import backoff
+
+from . import wire
+from ._engine.errors import SessionEnd, SessionError, TransportFailure
+from ._engine.session import Session
+from ._engine.session_types import SessionConfig
+from ._engine.websocket import is_loopback, open_websocket
+
+API_KEY_VARIABLE = "{{ cookiecutter.__env_prefix }}_API_KEY"
+
+DEFAULT_BASE_URL = "wss://api.{{ cookiecutter.plugin_slug | slugify }}.example/v1/realtime"
+
+TEMPORARY_CLOSE_CODES = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
+"""Close codes after which to reconnect (RFC 6455 and the IANA registry)."""
+
+TEMPORARY_HTTP_STATUS = frozenset({408, 425, 429})
+"""Answers to the handshake after which to try again, beside 500 to 599."""
+
+TEMPORARY_REASONS = ("session_expired", "session expired", "maximum duration")
+"""Close reasons and error codes after which to reconnect, whatever the close code."""
+
+TEMPORARY_WHILE_CONFIGURING = ("rate_limit", "server_error", "overloaded", "try_again")
+"""Error codes that refuse a session for the moment."""
+
+FATAL_REASONS = ("invalid_api_key", "insufficient_quota", "account_deactivated", "model_not_found")
+"""Close reasons and error codes that end the session for good, whatever the close code."""
+
+ApiKey = str | Callable[[], str | Awaitable[str]]
+"""A key, or what returns one for each connection."""
+
+logger = logging.getLogger(__name__)
+
+
+def classify(
+    code: int | str | None, reason: str, *, configuring: bool = False
+) -> SessionError | None:
+    """Classify a closed connection or a reported error: clean end, temporary or fatal.
+
+    Args:
+        code: WebSocket close code, HTTP status or error code; None where the
+            connection broke.
+        reason: the provider's close reason.
+        configuring: the session was not accepted yet.
+
+    Returns:
+        SessionEnd for a clean end, another SessionError for a loss, None for an error
+        after which the session goes on.
+    """
+    words = f"{code} {reason}".lower()
+    if any(fatal in words for fatal in FATAL_REASONS):
+        return SessionError(f"the provider ended the session ({code})", code=code)
+    if any(temporary in words for temporary in TEMPORARY_REASONS):
+        return SessionError(f"the session expired ({code})", code=code, temporary=True)
+    match code:
+        case None:
+            return SessionError("the connection broke", temporary=True)
+        case 1000:
+            return SessionEnd("the provider ended the session")
+        case int():
+            temporary = code in TEMPORARY_HTTP_STATUS | TEMPORARY_CLOSE_CODES or 500 <= code < 600
+            what = "the connection was refused" if code < 1000 else "the connection was lost"
+            return SessionError(f"{what} ({code})", code=code, temporary=temporary)
+    if configuring and any(each in words for each in TEMPORARY_WHILE_CONFIGURING):
+        return SessionError(f"the session was refused ({code})", code=code, temporary=True)
+    return None
+
+
+def build_client(api_key: ApiKey | None, base_url: str | None) -> "Client":
+    """Build the client where the caller brought none.
+
+    Raises:
+        ValueError: there is no key, or it would be sent in clear text.
+    """
+    key = api_key or os.environ.get(API_KEY_VARIABLE)
+    if not key:
+        raise ValueError(
+            f"api_key is missing: pass api_key or set {API_KEY_VARIABLE}, or pass a client "
+            "of your own"
+        )
+    client = Client(key, base_url if base_url is not None else DEFAULT_BASE_URL)
+    if urlsplit(client.base_url).scheme == "ws" and not is_loopback(client.base_url):
+        raise ValueError(
+            f"base_url={base_url!r} would send the API key in clear text: use wss://, "
+            "or pass a client of your own"
+        )
+    return client
+
+
+class Client:
+    """Opens sessions with the provider.
+
+    Args:
+        api_key: sent as a bearer token.
+        base_url: the provider's endpoint; it may have a query.
+        connect_timeout_s: bound on the handshake and on the provider accepting the
+            configuration, together.
+        send_timeout_s: bound on one send to a provider that stopped reading.
+        reconnect_delay_s: upper bound of the random delay before the first attempt
+            to reconnect, and the delay before the second; it grows from there.
+        reconnect_max_delay_s: cap on that delay.
+        reconnect_attempts: attempts in a row before giving up.
+
+    Raises:
+        ValueError: api_key cannot be sent, or base_url is no WebSocket URL.
+    """
+
+    traits = wire.TRAITS
+
+    def __init__(
+        self,
+        api_key: ApiKey,
+        base_url: str = DEFAULT_BASE_URL,
+        *,
+        connect_timeout_s: float = 10.0,
+        send_timeout_s: float = 5.0,
+        reconnect_delay_s: float = 0.25,
+        reconnect_max_delay_s: float = 5.0,
+        reconnect_attempts: int = 8,
+    ) -> None:
+        if isinstance(api_key, str):
+            _check_key(api_key)
+        if not _is_endpoint(base_url):
+            raise ValueError(
+                f"base_url={base_url!r} is no endpoint: give ws:// or wss://, a host and a path"
+            )
+        self.base_url = base_url
+        self._api_key = api_key
+        self._connect_timeout_s = connect_timeout_s
+        self._send_timeout_s = send_timeout_s
+        self._reconnect_delay_s = reconnect_delay_s
+        self._reconnect_max_delay_s = reconnect_max_delay_s
+        self._reconnect_attempts = reconnect_attempts
+
+    async def connect(self, config: SessionConfig, resume: str | None = None) -> Session:
+        """Open a session and wait until the provider accepted its configuration.
+
+        Args:
+            config: what to configure it with.
+            resume: handle of a lost session to continue; where the provider will not,
+                a new one is opened.
+
+        Raises:
+            SessionError: it was refused, or not answered within connect_timeout_s.
+        """
+        try:
+            return await self._connect(config, resume)
+        except TimeoutError:
+            reason = f"the provider did not answer within {self._connect_timeout_s:g} s"
+            failure = SessionError(reason, temporary=True)
+        except SessionError as error:
+            failure = error
+        if resume is None:
+            raise failure
+        logger.info("The lost session was not continued: %s", failure)
+        return await self.connect(config)
+
+    def reconnect_delays(self) -> Iterator[float]:
+        """Seconds to wait before each attempt to reconnect; ends where to give up."""
+        delays = backoff(
+            initial_delay=self._reconnect_delay_s,
+            min_delay=self._reconnect_delay_s,
+            max_delay=self._reconnect_max_delay_s,
+        )
+        return itertools.islice(delays, self._reconnect_attempts)
+
+    async def _connect(self, config: SessionConfig, resume: str | None) -> Session:
+        deadline = asyncio.get_running_loop().time() + self._connect_timeout_s
+        failure: SessionError | None
+        try:
+            async with asyncio.timeout_at(deadline):
+                key = await self._key()
+                headers = {"Authorization": f"Bearer {key}"}
+                websocket = await open_websocket(self._url(config.model), headers)
+        except TransportFailure as error:
+            failure = classify(error.code, error.reason)
+            if failure is None or not error.usable:
+                failure = SessionError(f"the provider cannot be reached ({error.reason})")
+            failure.retry_after_s = error.retry_after_s
+        else:
+            session = Session(
+                websocket,
+                wire.Codec(),
+                wire.TRAITS,
+                classify,
+                send_timeout_s=self._send_timeout_s,
+                secrets=(key,),
+            )
+            try:
+                await session.configure(config, resume, deadline=deadline)
+            except BaseException:
+                session.abort()
+                raise
+            return session
+        raise failure  # without a cause: nothing of the request may reach a log
+
+    def _url(self, model: str) -> str:
+        """Add the model to the endpoint's query."""
+        url = urlsplit(self.base_url)
+        query = [*parse_qsl(url.query, keep_blank_values=True), ("model", model)]
+        return urlunsplit(url._replace(query=urlencode(query)))
+
+    async def _key(self) -> str:
+        if isinstance(self._api_key, str):
+            return self._api_key
+        try:
+            key = self._api_key()
+            return _check_key(await key if isawaitable(key) else key)
+        except Exception as error:  # noqa: BLE001 - a caller's own function may raise anything
+            failure = type(error).__name__
+        raise SessionError(f"api_key() returned no usable key ({failure})")
+
+
+def _check_key(key: str) -> str:
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(
+            "api_key cannot be sent in a header: it is empty, or has spaces, line ends or "
+            "characters that are not ASCII"
+        )
+    return key
+
+
+def _is_endpoint(base_url: str) -> bool:
+    try:
+        url = urlsplit(base_url)
+        url.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        return False
+    return url.scheme in ("ws", "wss") and bool(url.hostname) and not url.fragment
