@@ -60,10 +60,9 @@ EDITS: dict[str, list[tuple[str, str]]] = {
     ],
     f"{PACKAGE}/__init__.py": [
         ("from .client import Client", "from .client import Voice"),
-        ('__all__ = ["Client", "ProviderError", "Realtime", "ResponseError", "SessionError", "ToolResult"]',
-         '__all__ = ["ProviderError", "Realtime", "ResponseError", "SessionError", "ToolResult", "Voice"]'),
+        ('"Client"', '"Voice"'),
     ],
-    # A name that it adds to its markers, and its own transcription model.
+    # Another marker, and another model for transcripts.
     f"{PACKAGE}/wire.py": [
         ("TRANSCRIPTION_MODEL: str | None = None", 'TRANSCRIPTION_MODEL: str | None = "ears-1"'),
         ('CONTROL_MARKERS = ("<noise>",', 'CONTROL_MARKERS = ("(cough)", "<noise>",'),

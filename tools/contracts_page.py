@@ -20,6 +20,7 @@ GROUPS = {
     "CN": "lost connections",
     "RC": "what a new session is told",
     "SE": "settings",
+    "EF": "the settings in force",
     "AI": "audio in",
     "AO": "audio out",
     "TN": "turns and barge-in",
@@ -31,6 +32,7 @@ GROUPS = {
     "MS": "messages and history",
     "VD": "video",
     "RB": "bad input, a busy loop",
+    "FL": "failures",
     "OB": "logs, events and metrics",
     "AG": "in an agent",
     "CT": "the constructor",
@@ -38,6 +40,7 @@ GROUPS = {
     "US": "usage",
     "SC": "security",
     "BD": "bounds",
+    "GP": "gaps and keep-alives",
 }
 HEAD = """# The contracts
 

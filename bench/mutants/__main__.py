@@ -8,6 +8,7 @@ The tests of the contracts that a bug names run first, and the whole suite if th
 """
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -97,15 +98,19 @@ def main() -> int:
     parser.add_argument(
         "--plugins", type=Path, help="a folder with generated plugins, KIND/acme, to use instead"
     )
-    parser.add_argument("--on", default="default", choices=suite.PLUGINS, help="for --flake")
+    parser.add_argument("--on", default="default", choices=catalogue.KINDS, help="for --flake")
     parser.add_argument("--flake", type=int, default=0, help="run the plain suite that often")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-
         generated: Path | None = arguments.plugins
 
+        @functools.cache
         def plugin_of(kind: str) -> Path:
+            if kind == catalogue.UNLIKE:
+                plugin = suite.copy(plugin_of("default"), folder / kind / suite.SLUG)
+                catalogue.make_unlike(plugin)
+                return plugin
             if generated is not None:
                 return generated.resolve() / kind / suite.SLUG
             return suite.generate(folder / kind, kind)

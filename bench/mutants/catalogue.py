@@ -7,7 +7,7 @@ They stand in the TOML files beside this one:
     breaks = ["AO1"]         # the contracts that should notice
     why = "what changes, and how anybody could tell"
     nearest = "why the bug as it was made cannot be written here"  # where that is so
-    on = "video"             # the plugin it goes into, of suite.PLUGINS; without, the default one
+    on = "video"             # the plugin it goes into, of KINDS; without, the default one
     [[mutant.edit]]
     find = '''...'''         # once in the package
     replace = '''...'''
@@ -23,6 +23,7 @@ match begins, and ``@@`` in it stands for what was found. An edit may also have:
 import re
 import textwrap
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ from bench.mutants import suite
 
 MATCH = "@@"
 """Stands in a replacement for what was found."""
+
+UNLIKE = "unlike"
+"""The plugin for a provider that differs in still more than the wires do; see unlike.toml."""
+
+KINDS = (*suite.PLUGINS, UNLIKE)
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -97,27 +103,41 @@ class Mutant:
 
         Raises:
             AnchorNotFound: the plugin has changed, and the row has to follow.
+            SyntaxError: what they become is no Python.
         """
-        package = plugin / suite.PACKAGE
-        changed: dict[Path, str] = {}
-        for edit in self.edits:
-            paths = sorted(package.rglob("*.py"))
-            if edit.file:
-                inside = package / edit.file
-                paths = [inside if inside.exists() else plugin / edit.file]
-            texts = {path: changed.get(path) or path.read_text("utf-8") for path in paths}
+        return patched(plugin, self.edits, f"{self.id} ({self.source})")
+
+
+def patched(plugin: Path, edits: Iterable[Edit], what: str) -> dict[Path, str]:
+    """Return the files of a plugin that edits change, and what they become; see Mutant.patched."""
+    package = plugin / suite.PACKAGE
+    changed: dict[Path, str] = {}
+    for edit in edits:
+        paths = sorted(package.rglob("*.py"))
+        if edit.file:
+            inside = package / edit.file
+            paths = [inside if inside.exists() else plugin / edit.file]
+        texts = {path: changed.get(path) or path.read_text("utf-8") for path in paths}
+        try:
+            path, text = edit.applied(texts)
+        except AnchorNotFound as error:
+            raise AnchorNotFound(f"{what}: {error}") from None
+        changed[path] = text
+    for path, text in changed.items():
+        if path.suffix == ".py":
             try:
-                path, text = edit.applied(texts)
-            except AnchorNotFound as error:
-                raise AnchorNotFound(f"{self.id} ({self.source}): {error}") from None
-            changed[path] = text
-        for path, text in changed.items():
-            if path.suffix == ".py":
-                try:
-                    compile(text, str(path), "exec")
-                except SyntaxError as error:
-                    raise SyntaxError(f"{self.id} ({self.source}): {error}") from None
-        return changed
+                compile(text, str(path), "exec")
+            except SyntaxError as error:
+                raise SyntaxError(f"{what}: {error}") from None
+    return changed
+
+
+def make_unlike(plugin: Path) -> None:
+    """Make the default plugin the one called UNLIKE."""
+    page = tomllib.loads(Path(__file__).with_name("unlike.toml").read_text("utf-8"))
+    edits = [Edit(**edit) for edit in page["edit"]]
+    for path, text in patched(plugin, edits, "unlike.toml").items():
+        path.write_text(text, encoding="utf-8")
 
 
 def load() -> list[Mutant]:

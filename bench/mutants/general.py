@@ -4,8 +4,8 @@ uv run --group mutation python -m bench.mutants.general --sample 400 [--seed 1] 
 
 The generated plugin's _engine/, wire.py and client.py are plain Python, so mutmut runs on them as
 on any package, by its command line: it generates the mutants, notes which test runs which
-function, and has each mutant of the sample meet these tests. mypy, which the plugin's own checks
-run as well, sorts out others beforehand.
+function, and has each mutant of the sample meet these tests. One that they all pass is shown to
+mypy, which the plugin's own checks run as well.
 
 A survivor is killed by a better contract, or its code is deleted, or it is no mistake: then it
 stands in equivalent.toml, with the reason.
@@ -33,20 +33,6 @@ FOR_PEOPLE = (r"logger\.", r"\braise \w*(Error|Frame)\(", r"^\s*f?\"[^\"]*\"$")
 """Lines whose words are for people, which a test could only repeat."""
 
 MODULE = ".".join(suite.PACKAGE.parts)
-TYPES = "mutmut_mypy.ini"
-"""Settings of mypy: mutmut's own lines have comments that the plugin's settings refuse."""
-
-TYPE_SETTINGS = """\
-[mypy]
-python_version = 3.11
-strict = true
-warn_unused_ignores = false
-explicit_package_bases = true
-disallow_untyped_calls = false
-[mypy-getstream.*]
-follow_untyped_imports = true
-"""
-
 SMALLEST = f"{MODULE}._engine.bounded.*"
 """A few mutants: with them mutmut generates all and notes which tests run which function."""
 
@@ -57,7 +43,7 @@ class MutationRun:
     """mutmut in a plugin's folder.
 
     Args:
-        plugin: the folder; its pyproject.toml gets a section more, mypy a file.
+        plugin: the folder; its pyproject.toml gets a section more.
         left_out: tests that are not run, such as those that fail anyway.
         jobs: how many mutants at a time.
     """
@@ -65,9 +51,10 @@ class MutationRun:
     def __init__(self, plugin: Path, left_out: Iterable[str], jobs: int) -> None:
         self._plugin = plugin
         self._jobs = str(jobs)
+        # Python remembers of a folder on its path that it is not there.
+        (plugin / "mutants").mkdir(exist_ok=True)
         page = plugin / "pyproject.toml"
         settings = _settings([f"--deselect={test}" for test in left_out])
-        (plugin / TYPES).write_text(TYPE_SETTINGS, encoding="utf-8")
         page.write_text(f"{page.read_text('utf-8')}\n{settings}", encoding="utf-8")
 
     def run(self, *names: str) -> None:
@@ -90,6 +77,22 @@ class MutationRun:
         gone = [line[1:].strip() for line in lines if line.startswith("-")]
         come = [line[1:].strip() for line in lines if line.startswith("+")]
         return "\n".join(gone), "\n".join(come)
+
+    def type_checks(self, name: str) -> bool:
+        """Whether mypy, as the plugin has it set up, finds nothing in a mutant."""
+        package = self._plugin / suite.PACKAGE
+        before = {path: path.read_bytes() for path in package.rglob("*.py")}
+        self._said("apply", name)
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "vision_agents"],
+            cwd=self._plugin,
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        for path, source in before.items():
+            path.write_bytes(source)
+        return not done.returncode
 
     def _said(self, *arguments: str) -> str:
         return subprocess.run(
@@ -146,8 +149,13 @@ def main() -> int:
                 was, becomes = mutation.difference(mutant)
                 if (_module_of(mutant), was, becomes) in reasons:
                     outcome = "equivalent"
+                elif not mutation.type_checks(mutant):
+                    outcome = "refused by mypy"
                 else:
-                    print(f"{outcome}: {mutant}\n{_shown('-', was)}\n{_shown('+', becomes)}")
+                    print(
+                        f"{outcome}: {mutant}\n{_shown('-', was)}\n{_shown('+', becomes)}",
+                        flush=True,
+                    )
             counts[outcome] += 1
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
     return 1 if counts["survived"] + counts["no tests"] else 0
@@ -158,13 +166,10 @@ def _settings(left_out: list[str]) -> str:
     values = {
         "source_paths": ["vision_agents"],
         "only_mutate": [f"*/{suite.SLUG}/{pattern}" for pattern in FILES],
-        "also_copy": [TYPES, ".github", "example", "README.md", "py.typed"],
+        "also_copy": [".github", "example", "README.md", "py.typed"],
         "do_not_mutate_patterns": list(FOR_PEOPLE),
         "pytest_add_cli_args": ["-n0", "-p", "no:cacheprovider", *suite.plugin_options()],
         "pytest_add_cli_args_test_selection": [suite.TESTS, *left_out],
-        "type_check_command": [
-            *("mypy", "vision_agents", "--output", "json", "--config-file", TYPES)
-        ],
         # What the tests leave in a process, such as the watchdog's thread, is not forked.
         "process_isolation": "forkserver",
         "use_git_change_detection": False,

@@ -179,7 +179,7 @@ def _read(results: Path) -> Report:
                 running = ""
             case _:
                 report.failures[test] = f"{report.failures.get(test, '')}{fact['message']}\n"
-                for contract in fact["broke"]:
+                for contract in {*fact["broke"], *_contract_of(test)}:
                     report.broken.setdefault(contract, set()).add(test)
     if running:
         report.failures[running] = "the run was over before this test was: it froze"

@@ -20,7 +20,10 @@ class TestRealtime:
     @pytest.fixture
     async def llm(self) -> AsyncIterator[Realtime]:
         """Connected to the embedded provider, which echoes what it hears and reads."""
-        async with Provider() as provider, Realtime(api_key="any", base_url=provider.url) as llm:
+        async with (
+            Provider() as provider,
+            Realtime(api_key="any", base_url=provider.url) as llm,
+        ):
             yield llm
 
     @pytest.fixture
@@ -36,7 +39,9 @@ class TestRealtime:
         *deltas, final = items
         assert isinstance(final, LLMResponseFinal)
         assert final.text == "You said: Good morning"
-        pieces = [each.delta or "" for each in deltas if isinstance(each, LLMResponseDelta)]
+        pieces = [
+            each.delta or "" for each in deltas if isinstance(each, LLMResponseDelta)
+        ]
         assert "".join(pieces) == final.text
         assert any(isinstance(each, RealtimeAudioOutput) for each in llm.output.peek())
 
@@ -44,7 +49,9 @@ class TestRealtime:
     async def test_provider_answers(self, live: Realtime) -> None:
         """The provider itself answers a text, with speech."""
         async with asyncio.timeout(30):
-            items = [item async for item in live.simple_response("Say hello in one word.")]
+            items = [
+                item async for item in live.simple_response("Say hello in one word.")
+            ]
         assert isinstance(items[-1], LLMResponseFinal)
         assert items[-1].text.strip()
         assert any(isinstance(each, RealtimeAudioOutput) for each in live.output.peek())

@@ -163,7 +163,7 @@ class Failures(Contract):
         self, make: Make, llm: Realtime, provider: Provider, record: EventRecorder, code: int
     ) -> None:
         """After any close code there is a new session, or one error event; connect() opens one."""
-        await (await provider.connection()).close(code, "canary")
+        await (await provider.connection()).close(code)
         await record.down()
         await record.until(
             lambda: (

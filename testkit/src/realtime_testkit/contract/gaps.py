@@ -32,6 +32,7 @@ class Gaps(Contract):
     ) -> None:
         """Silence is sent where the microphone is muted in a turn, no faster than it would last."""
         facts.need("speech_events", "turn_detection")
+        transport.needs_messages()
         rate = facts.input_rate
         began = time.monotonic()
         await speak(llm, transport, A_WORD)
@@ -117,12 +118,17 @@ class Gaps(Contract):
     ) -> None:
         """A ping is answered while the session waits to be accepted, too."""
         facts.need("pings")
-        provider.accepts.clear()
+        provider.greets = False
         connecting = begun(make().connect())
-        connection = await provider.connection()
+        connection = await _connection(provider, 1)
+        if not facts.greets_first:
+            await connection.wait_for(protocol.Configure)
         await connection.send(protocol.Ping("early"))
         assert (await connection.wait_for(protocol.Pong)).token == "early"
-        provider.accepts.set()
+        provider.greets = True
+        await connection.say_if_supported(protocol.SessionOpened("session_1"))
+        if not facts.greets_first:
+            await connection.send(protocol.SessionAccepted())
         await connecting
 
     async def test_gp2_ping_is_answered_while_audio_is_sent(
@@ -146,11 +152,7 @@ class Gaps(Contract):
         opening = begun(llm.connect())
         for number in (1, 2):
             provider.greets = False
-            await provider.wait_handshakes(number)
-            async with asyncio.timeout(2.0):
-                while len(provider.connections) < number:
-                    await passes(0.01)
-            connection = provider.connections[-1]
+            connection = await _connection(provider, number)
             await stays_pending(opening)
             assert not connection.commands, "sent before the greeting"
             provider.greets = True
@@ -161,3 +163,11 @@ class Gaps(Contract):
                 provider.greets = False
                 connection.abort()
                 opening = begun(make.record(llm).up(2))
+
+
+async def _connection(provider: Provider, number: int) -> Connection:
+    """Wait for a connection that is not configured yet."""
+    async with asyncio.timeout(2.0):
+        while len(provider.connections) < number:
+            await passes(0.01)
+    return provider.connections[number - 1]

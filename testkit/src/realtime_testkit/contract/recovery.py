@@ -342,6 +342,7 @@ class Recovery(Contract):
         await output.done("response_1")
         connection.abort()
         again = await self._again(provider, record)
+        await again.wait_for(protocol.AddMessage, len(prompt) + 1)
         await fence(again, record)
         told = [(message.role, message.text) for message in again.received(protocol.AddMessage)]
         wanted = [(each["role"], each["content"]) for each in prompt]

@@ -5,4 +5,11 @@ from ._engine.tools import ToolResult
 {% for line in ["from ." ~ cookiecutter.plugin_slug ~ "_realtime import Realtime", "from .client import Client"] | sort -%}
 {{ line }}
 {% endfor %}
-__all__ = ["Client", "ProviderError", "Realtime", "ResponseError", "SessionError", "ToolResult"]
+__all__ = [
+    "Client",
+    "ProviderError",
+    "Realtime",
+    "ResponseError",
+    "SessionError",
+    "ToolResult",
+]

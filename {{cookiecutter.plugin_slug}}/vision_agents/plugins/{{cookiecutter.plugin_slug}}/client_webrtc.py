@@ -40,7 +40,12 @@ TEMPORARY_REASONS = ("session_expired", "session expired", "maximum duration")
 TEMPORARY_WHILE_CONFIGURING = ("rate_limit", "server_error", "overloaded", "try_again")
 """Error codes that refuse a session for the moment."""
 
-FATAL_REASONS = ("invalid_api_key", "insufficient_quota", "account_deactivated", "model_not_found")
+FATAL_REASONS = (
+    "invalid_api_key",
+    "insufficient_quota",
+    "account_deactivated",
+    "model_not_found",
+)
 """Error codes that end the session for good."""
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
@@ -76,9 +81,13 @@ def classify(
             return SessionEnd("the provider ended the session")
         case int():
             temporary = code in TEMPORARY_HTTP_STATUS or 500 <= code < 600
-            return SessionError(f"the offer was refused ({code})", code=code, temporary=temporary)
+            return SessionError(
+                f"the offer was refused ({code})", code=code, temporary=temporary
+            )
     if configuring and any(each in words for each in TEMPORARY_WHILE_CONFIGURING):
-        return SessionError(f"the session was refused ({code})", code=code, temporary=True)
+        return SessionError(
+            f"the session was refused ({code})", code=code, temporary=True
+        )
     return None
 
 
@@ -151,7 +160,9 @@ class Client:
         self._reconnect_max_delay_s = reconnect_max_delay_s
         self._reconnect_attempts = reconnect_attempts
 
-    async def connect(self, config: SessionConfig, resume: str | None = None) -> WebRTCSession:
+    async def connect(
+        self, config: SessionConfig, resume: str | None = None
+    ) -> WebRTCSession:
         """Open a session and wait until the provider accepted its configuration.
 
         Args:
@@ -195,11 +206,15 @@ class Client:
         try:
             async with asyncio.timeout_at(deadline):
                 key = await self._key()
-                await peer.accept(await self._answer(await peer.offer(CHANNEL), config, key))
+                await peer.accept(
+                    await self._answer(await peer.offer(CHANNEL), config, key)
+                )
         except TransportFailure as error:
             failure = classify(error.code, error.reason)
             if failure is None or not error.usable:
-                failure = SessionError(f"the provider cannot be reached ({error.reason})")
+                failure = SessionError(
+                    f"the provider cannot be reached ({error.reason})"
+                )
             failure.retry_after_s = error.retry_after_s
         else:
             session = WebRTCSession(

@@ -36,7 +36,12 @@ TEMPORARY_REASONS = ("session_expired", "session expired", "maximum duration")
 TEMPORARY_WHILE_CONFIGURING = ("rate_limit", "server_error", "overloaded", "try_again")
 """Error codes that refuse a session for the moment."""
 
-FATAL_REASONS = ("invalid_api_key", "insufficient_quota", "account_deactivated", "model_not_found")
+FATAL_REASONS = (
+    "invalid_api_key",
+    "insufficient_quota",
+    "account_deactivated",
+    "model_not_found",
+)
 """Close reasons and error codes that end the session for good, whatever the close code."""
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
@@ -71,11 +76,20 @@ def classify(
         case 1000:
             return SessionEnd("the provider ended the session")
         case int():
-            temporary = code in TEMPORARY_HTTP_STATUS | TEMPORARY_CLOSE_CODES or 500 <= code < 600
-            what = "the connection was refused" if code < 1000 else "the connection was lost"
+            temporary = (
+                code in TEMPORARY_HTTP_STATUS | TEMPORARY_CLOSE_CODES
+                or 500 <= code < 600
+            )
+            what = (
+                "the connection was refused"
+                if code < 1000
+                else "the connection was lost"
+            )
             return SessionError(f"{what} ({code})", code=code, temporary=temporary)
     if configuring and any(each in words for each in TEMPORARY_WHILE_CONFIGURING):
-        return SessionError(f"the session was refused ({code})", code=code, temporary=True)
+        return SessionError(
+            f"the session was refused ({code})", code=code, temporary=True
+        )
     return None
 
 
@@ -145,7 +159,9 @@ class Client:
         self._reconnect_max_delay_s = reconnect_max_delay_s
         self._reconnect_attempts = reconnect_attempts
 
-    async def connect(self, config: SessionConfig, resume: str | None = None) -> Session:
+    async def connect(
+        self, config: SessionConfig, resume: str | None = None
+    ) -> Session:
         """Open a session and wait until the provider accepted its configuration.
 
         Args:
@@ -188,7 +204,9 @@ class Client:
         except TransportFailure as error:
             failure = classify(error.code, error.reason)
             if failure is None or not error.usable:
-                failure = SessionError(f"the provider cannot be reached ({error.reason})")
+                failure = SessionError(
+                    f"the provider cannot be reached ({error.reason})"
+                )
             failure.retry_after_s = error.retry_after_s
         else:
             session = Session(

@@ -22,7 +22,13 @@ from ._engine import session_events as events
 from ._engine import session_types as commands
 from ._engine.errors import MalformedFrame
 from ._engine.session_events import Event
-from ._engine.session_types import AddMessage, AudioFormat, Command, JSONObject, RequestForm
+from ._engine.session_types import (
+    AddMessage,
+    AudioFormat,
+    Command,
+    JSONObject,
+    RequestForm,
+)
 
 TRAITS = commands.Traits()
 """How the provider behaves; see Traits for what can be stated."""
@@ -230,7 +236,10 @@ def read_request(options: Mapping[str, object]) -> RequestForm:
     items = options.get("input")
     for item in items if isinstance(items, list) else []:
         match item:
-            case {"role": "user" | "assistant" | "system" as role, "content": list(content)}:
+            case {
+                "role": "user" | "assistant" | "system" as role,
+                "content": list(content),
+            }:
                 texts = [part.get("text") for part in content if isinstance(part, dict)]
                 text = "".join(each for each in texts if isinstance(each, str))
                 messages.append(AddMessage(role, text))
@@ -257,7 +266,9 @@ class Codec:
             ValueError: it asks for a format that cannot be sent or played.
         """
         rates = AudioFormat(config.input_rate), AudioFormat(config.output_rate)
-        return _settings(_session(config), commands.SessionSettings(*rates), strict=True)
+        return _settings(
+            _session(config), commands.SessionSettings(*rates), strict=True
+        )
 
     def encode(self, command: Command) -> list[str | bytes]:
         """Write a command as the provider's messages."""
@@ -290,13 +301,20 @@ class Codec:
             case commands.CreateResponse(request_id, options):
                 given = options.get("metadata")
                 metadata = dict(given) if isinstance(given, Mapping) else {}
-                response = {**options, "metadata": metadata | {_REQUEST_KEY: request_id}}
-                return [_frame("response.create", event_id=request_id, response=response)]
+                response = {
+                    **options,
+                    "metadata": metadata | {_REQUEST_KEY: request_id},
+                }
+                return [
+                    _frame("response.create", event_id=request_id, response=response)
+                ]
             case commands.CancelResponse(response_id):
                 return [self._frame("response.cancel", response_id=response_id)]
             case commands.TruncateItem(item_id, audio_end_ms, content_index):
                 end = {"content_index": content_index, "audio_end_ms": audio_end_ms}
-                return [self._frame("conversation.item.truncate", item_id=item_id, **end)]
+                return [
+                    self._frame("conversation.item.truncate", item_id=item_id, **end)
+                ]
             case commands.DeleteItem(item_id):
                 return [self._frame("conversation.item.delete", item_id=item_id)]
         return []  # nothing to say: the schema has neither pings nor keep-alives
@@ -323,7 +341,11 @@ class Codec:
             case SessionCreated(session=session):
                 self._defaults = session
                 session_id = session.get("id")
-                return [events.SessionOpened(session_id if isinstance(session_id, str) else None)]
+                return [
+                    events.SessionOpened(
+                        session_id if isinstance(session_id, str) else None
+                    )
+                ]
             case SessionUpdated(session=session):
                 stated = _settings(session, self._asked) if self._asked else None
                 return [events.SessionAccepted(stated)]
@@ -338,7 +360,11 @@ class Codec:
             case TranscriptionCompleted(transcript=text, item_id=item_id):
                 return [events.UserTranscript(_without_markers(text), True, item_id)]
             case TranscriptionFailed(error=error, item_id=item_id):
-                return [events.UserTranscriptFailed(item_id, error.code or error.type or None)]
+                return [
+                    events.UserTranscriptFailed(
+                        item_id, error.code or error.type or None
+                    )
+                ]
             case ResponseCreated():
                 response = _fit(message.response, Response)
                 if not response.id:
@@ -348,19 +374,32 @@ class Codec:
                 asked = request_id if isinstance(request_id, str) else None
                 return [events.ResponseStarted(response.id, asked)]
             case OutputItemAdded(item=item):
-                if item.type == "function_call" and item.id is not None and len(self._calls) < 256:
+                if (
+                    item.type == "function_call"
+                    and item.id is not None
+                    and len(self._calls) < 256
+                ):
                     self._calls[item.id] = item
             case ArgumentsDone(item_id=item_id, arguments=str(arguments)):
                 begun = self._calls.get(item_id or "", OutputItem())
                 begun.arguments = arguments
-                call_id, name = begun.call_id or message.call_id, begun.name or message.name
+                call_id, name = (
+                    begun.call_id or message.call_id,
+                    begun.name or message.name,
+                )
                 # Arguments that were cut off are no object or empty: the item's end tells.
                 if item_id not in self._calls or _is_whole(arguments):
                     return self._call(message, item_id, call_id, name, arguments)
             case OutputItemDone(item=item):
                 begun = self._calls.pop(item.id or "", item)
-                if "function_call" in (item.type, begun.type) and item.status != "incomplete":
-                    call_id, name = item.call_id or begun.call_id, item.name or begun.name
+                if (
+                    "function_call" in (item.type, begun.type)
+                    and item.status != "incomplete"
+                ):
+                    call_id, name = (
+                        item.call_id or begun.call_id,
+                        item.name or begun.name,
+                    )
                     arguments = item.arguments or begun.arguments or ""
                     return self._call(message, item.id, call_id, name, arguments)
             case ResponseDone():
@@ -368,7 +407,11 @@ class Codec:
             case ErrorMessage(error=error):
                 code = error.code or error.type or "unknown"
                 busy, idle = code in BUSY_CODES, code in IDLE_CODES
-                return [events.Fault(code, error.event_id, code in HARMLESS_CODES, busy, idle)]
+                return [
+                    events.Fault(
+                        code, error.event_id, code in HARMLESS_CODES, busy, idle
+                    )
+                ]
         return []
 
     def _frame(self, kind: str, **fields: object) -> str:
@@ -380,7 +423,9 @@ class Codec:
     def _response_of(self, part: ResponsePart) -> str:
         return part.response_id or self._response_id
 
-    def _text(self, part: ResponsePart, text: str) -> tuple[str, str, bool, str | None, int, int]:
+    def _text(
+        self, part: ResponsePart, text: str
+    ) -> tuple[str, str, bool, str | None, int, int]:
         spoken = isinstance(part, TranscriptDelta | TranscriptDone)
         place = (part.item_id, part.output_index, part.content_index)
         return (self._response_of(part), text, spoken, *place)
@@ -397,7 +442,9 @@ class Codec:
             raise MalformedFrame("a tool call without its id or name")
         if name in SERVER_TOOLS - self._tools:
             return []
-        return [events.ToolCall(self._response_of(part), call_id, name, arguments, item_id)]
+        return [
+            events.ToolCall(self._response_of(part), call_id, name, arguments, item_id)
+        ]
 
     def _done(self, original: JSONObject) -> Event:
         response = _fit(original, Response)
@@ -498,7 +545,11 @@ def _session(config: commands.SessionConfig) -> JSONObject:
         "instructions": config.instructions,
         "output_modalities": [config.modalities],
         "audio": {
-            "input": {**given, "transcription": transcription, "turn_detection": detection},
+            "input": {
+                **given,
+                "transcription": transcription,
+                "turn_detection": detection,
+            },
             "output": output,
         },
         "tools": tools,
@@ -516,7 +567,9 @@ def _settings(
     """Read the behaviour and the formats of a session; what it does not state is as asked."""
     audio = session.get("audio")
     given, output = (
-        part if isinstance(audio, dict) and isinstance(part := audio.get(name), dict) else {}
+        part
+        if isinstance(audio, dict) and isinstance(part := audio.get(name), dict)
+        else {}
         for name in ("input", "output")
     )
     detection = given.get("turn_detection", {})
@@ -524,8 +577,11 @@ def _settings(
     return commands.SessionSettings(
         _format(given.get("format"), asked.input, strict=strict),
         _format(output.get("format"), asked.output, strict=strict),
-        detects_turns=detection is not None if "turn_detection" in given else asked.detects_turns,
-        creates_response=stated.get("create_response", asked.creates_response) is not False,
+        detects_turns=detection is not None
+        if "turn_detection" in given
+        else asked.detects_turns,
+        creates_response=stated.get("create_response", asked.creates_response)
+        is not False,
         interrupts_response=stated.get("interrupt_response", asked.interrupts_response)
         is not False,
         transcribes=given.get("transcription", asked.transcribes or None) is not None,
@@ -565,7 +621,9 @@ def _changes(new: JSONObject, old: JSONObject, defaults: JSONObject) -> JSONObje
     for key in _UPDATED_IN_PARTS:
         now, before, default = changed.get(key), old.get(key), defaults.get(key)
         if isinstance(now, dict) and isinstance(before, dict):
-            changed[key] = _changes(now, before, default if isinstance(default, dict) else {})
+            changed[key] = _changes(
+                now, before, default if isinstance(default, dict) else {}
+            )
     return changed
 
 
@@ -604,7 +662,9 @@ def _encodable(text: str) -> str:
 
 def _frame(kind: str, **fields: object) -> str:
     """Write a message, without those of its fields that are None."""
-    message = {"type": kind} | {key: value for key, value in fields.items() if value is not None}
+    message = {"type": kind} | {
+        key: value for key, value in fields.items() if value is not None
+    }
     try:
         return msgspec.json.encode(message).decode()
     except UnicodeEncodeError:

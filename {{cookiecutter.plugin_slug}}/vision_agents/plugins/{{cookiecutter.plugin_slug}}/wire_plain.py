@@ -44,7 +44,11 @@ MAX_TOOL_OUTPUT = 60_000
 MAX_REQUESTS = 256
 """How many requests may wait for their response; the newest."""
 
-_ROLES: dict[commands.Role, str] = {"assistant": "model", "user": "user", "system": "system"}
+_ROLES: dict[commands.Role, str] = {
+    "assistant": "model",
+    "user": "user",
+    "system": "system",
+}
 _OUTCOMES: dict[str, events.ResponseStatus] = {
     status.upper(): status for status in get_args(events.ResponseStatus)
 }
@@ -89,7 +93,9 @@ class Codec:
                 return [data]
             case commands.Configure(config, None, _, resume):
                 resumption = {} if resume is None else {"handle": resume}
-                return [_frame(setup=_setup(config) | {"sessionResumption": resumption})]
+                return [
+                    _frame(setup=_setup(config) | {"sessionResumption": resumption})
+                ]
             case commands.CommitAudio():
                 return [_frame(realtimeInput={"ended": True})]
             case commands.ClearAudio():
@@ -98,7 +104,11 @@ class Codec:
                 turn = {"role": _ROLES[role], "parts": [{"text": text}]}
                 return [_frame(clientContent={"turns": [turn]})]
             case commands.AddToolResult(call_id, name, output):
-                answer = {"id": call_id, "name": name, "response": {"output": _bounded(output)}}
+                answer = {
+                    "id": call_id,
+                    "name": name,
+                    "response": {"output": _bounded(output)},
+                }
                 return [_frame(toolResponse={"functionResponses": [answer]})]
             case commands.CreateResponse(request_id, options):
                 generation = {"generation": options} if options else {}
@@ -135,13 +145,17 @@ class Codec:
         if "sessionResumptionUpdate" in message:
             update = _payload(message, "sessionResumptionUpdate")
             resumable = update.get("resumable") is True
-            yield events.Resumable(_text(update, "newHandle") or None if resumable else None)
+            yield events.Resumable(
+                _text(update, "newHandle") or None if resumable else None
+            )
         if "error" in message:
             code = _text(_payload(message, "error"), "code") or "unknown"
             yield events.Fault(code, harmless=code in HARMLESS_CODES)
         if "turnRefused" in message:
             code = _text(_payload(message, "turnRefused"), "code") or "unknown"
-            yield events.Fault(code, self._requests.popleft() if self._requests else None)
+            yield events.Fault(
+                code, self._requests.popleft() if self._requests else None
+            )
         yield from self._heard(_payload(content, "inputTranscription"))
         if content.get("interrupted") is True:
             # The requests that were not answered yet are dropped with it.
@@ -232,7 +246,11 @@ class Codec:
 def _setup(config: commands.SessionConfig) -> JSONObject:
     """Write a configuration as the provider's setup."""
     functions = [
-        {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+        {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": dict(tool.parameters),
+        }
         for tool in config.tools
     ]
     setup: JSONObject = {

@@ -44,7 +44,17 @@ INPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{
 OUTPUT_SAMPLE_RATE = {% if cookiecutter.transport == 'webrtc' %}48000{% else %}{{ cookiecutter.output_sample_rate }}{% endif %}
 """What the provider is asked for, Hz; what it announces wins."""
 
-CAPABILITIES = ["audio", "text", "tools", "transcription", "turn_detection", "history"{% if cookiecutter.video == 'yes' %}, "video"{% endif %}]
+CAPABILITIES = [
+    "audio",
+    "text",
+    "tools",
+    "transcription",
+    "turn_detection",
+    "history",
+{%- if cookiecutter.video == 'yes' %}
+    "video",
+{%- endif %}
+]
 """What the provider can do, told in the connected event."""
 
 MAX_INPUT_CHUNK_MS = 200
@@ -109,15 +119,21 @@ class Realtime(realtime.Realtime):
         input_chunk_ms: int = 0,
     ) -> None:
         if not model:
-            raise ValueError(f"model={model!r} is empty: name one of the provider's models")
+            raise ValueError(
+                f"model={model!r} is empty: name one of the provider's models"
+            )
         if fps <= 0:
             raise ValueError(f"fps={fps!r} must be positive: frames a second")
         if modalities not in ("audio", "text"):
             raise ValueError(f'modalities={modalities!r} must be "audio" or "text"')
         if tool_timeout_s <= 0:
-            raise ValueError(f"tool_timeout_s={tool_timeout_s!r} must be positive: seconds")
+            raise ValueError(
+                f"tool_timeout_s={tool_timeout_s!r} must be positive: seconds"
+            )
         if response_timeout_s <= 0:
-            raise ValueError(f"response_timeout_s={response_timeout_s!r} must be positive: seconds")
+            raise ValueError(
+                f"response_timeout_s={response_timeout_s!r} must be positive: seconds"
+            )
         if not 0 <= input_chunk_ms <= MAX_INPUT_CHUNK_MS:
             raise ValueError(
                 f"input_chunk_ms={input_chunk_ms!r} must be 0 to {MAX_INPUT_CHUNK_MS}: milliseconds"
@@ -133,7 +149,9 @@ class Realtime(realtime.Realtime):
             output_rate=OUTPUT_SAMPLE_RATE,
             options=dict(options or {}),
         )
-        settings = wire.Codec().settings(config)  # raises ValueError for unusable formats
+        settings = wire.Codec().settings(
+            config
+        )  # raises ValueError for unusable formats
         super().__init__(fps=fps, input_audio_pacing=input_audio_pacing)
         self.model = model
         self.client = client if client is not None else build_client(api_key, base_url)
@@ -332,7 +350,9 @@ class Realtime(realtime.Realtime):
         asked = self._call.configuration.asked
         changed = replace(
             asked,
-            turn_detection=asked.turn_detection if turn_detection is None else turn_detection,
+            turn_detection=asked.turn_detection
+            if turn_detection is None
+            else turn_detection,
             tool_choice=tool_choice or asked.tool_choice,
             modalities=modalities or asked.modalities,
             options=asked.options if options is None else dict(options),
@@ -385,8 +405,13 @@ class Realtime(realtime.Realtime):
 
     def _announce(self) -> None:
         session = {"model": self.model, "voice": self._call.configuration.asked.voice}
-        rates = {"input_sample_rate": INPUT_SAMPLE_RATE, "output_sample_rate": OUTPUT_SAMPLE_RATE}
-        self._on_connected(session_config={**session, **rates}, capabilities=CAPABILITIES)
+        rates = {
+            "input_sample_rate": INPUT_SAMPLE_RATE,
+            "output_sample_rate": OUTPUT_SAMPLE_RATE,
+        }
+        self._on_connected(
+            session_config={**session, **rates}, capabilities=CAPABILITIES
+        )
 
     def _report_failure(self, error: Exception, context: str) -> None:
         self._emit_error_event(error, context=context)
@@ -398,7 +423,11 @@ class Realtime(realtime.Realtime):
     def _with_agent(self, config: SessionConfig) -> SessionConfig:
         """Add the instructions and tools of the moment to a configuration."""
         tools = (
-            Tool(tool["name"], tool.get("description", ""), tool.get("parameters_schema", {}))
+            Tool(
+                tool["name"],
+                tool.get("description", ""),
+                tool.get("parameters_schema", {}),
+            )
             for tool in self.get_available_functions()
         )
         return replace(config, instructions=self._instructions, tools=tuple(tools))

@@ -141,6 +141,7 @@ class ResponseWriter:
         return self._frames.frame(f"response.{kind}", **place, content_index=of.index, **said)
 
     def place(self, response: Response, item: OutputItem) -> JSONObject:
+        """The fields that say where in a response an item is."""
         return {
             "response_id": response.response_id,
             "item_id": item.item_id,

@@ -50,7 +50,9 @@ class AudioInput:
         self._provider = provider
         self._form = form
         self._chunk_ms = chunk_ms
-        self._microphones: BoundedDict[str | None, Microphone] = BoundedDict(MAX_SPEAKERS)
+        self._microphones: BoundedDict[str | None, Microphone] = BoundedDict(
+            MAX_SPEAKERS
+        )
         self._sent_at = 0.0
         self._filling: asyncio.Task[None] | None = None
 
@@ -64,7 +66,9 @@ class AudioInput:
         """Send a speaker's next frame, of any rate, format and channel count."""
         microphone = self._microphones.get(speaker)
         if microphone is None:
-            microphone = self._microphones[speaker] = Microphone(self._form, self._chunk_ms)
+            microphone = self._microphones[speaker] = Microphone(
+                self._form, self._chunk_ms
+            )
         await self._send(microphone.take(pcm))
 
     async def flush(self) -> None:
@@ -79,7 +83,9 @@ class AudioInput:
     def fill_gaps(self) -> None:
         """Send silence where the microphone is muted, until the turn ends."""
         self.end_turn()
-        pcm = PcmData.from_bytes(bytes(round(self._form.rate * SILENCE_S) * 2), self._form.rate)
+        pcm = PcmData.from_bytes(
+            bytes(round(self._form.rate * SILENCE_S) * 2), self._form.rate
+        )
         self._filling = asyncio.create_task(self._fill(encode(pcm, self._form)))
 
     def end_turn(self) -> None:

@@ -174,7 +174,9 @@ class Call:
 
     def sync_soon(self) -> None:
         """Tell the session in one update all that this turn of the loop changes."""
-        if self.connection.session is not None and (self._syncing is None or self._syncing.done()):
+        if self.connection.session is not None and (
+            self._syncing is None or self._syncing.done()
+        ):
             self._syncing = asyncio.create_task(self._sync())
 
     async def tell(self, *commands: Command) -> None:
@@ -224,7 +226,9 @@ class Call:
             self.connection.healthy()
             self.conversation.response_done(response)
             if event.status == "failed":
-                failure = ResponseError("the response failed", code=event.code or "unknown")
+                failure = ResponseError(
+                    "the response failed", code=event.code or "unknown"
+                )
                 self._host.llm_error(failure)
                 response.end_replies(failure)
             elif response.calls:
@@ -245,7 +249,9 @@ class Call:
             if fault.idle:
                 self.scheduler.confirm(None)
         elif not self.scheduler.refused(fault):
-            self._host.llm_error(ResponseError("the provider reported an error", code=fault.code))
+            self._host.llm_error(
+                ResponseError("the provider reported an error", code=fault.code)
+            )
 
     def malformed(self, reason: str) -> None:
         """A frame could not be read."""
@@ -259,7 +265,9 @@ class Call:
     async def _open(self) -> Session:
         config = self.configuration.wanted
         session = await self._client.connect(config, self._handle)
-        self._handle = None  # of use once: what it restores may be what ended the session
+        self._handle = (
+            None  # of use once: what it restores may be what ended the session
+        )
         try:
             self.configuration.acknowledged(config)
             if self._messages is not None:
@@ -303,7 +311,9 @@ class Call:
         if owed and self.history.ends_with_user:
             self.scheduler.ask(Request(Kind.TURN))
         elif owed:
-            self._host.error(SessionError("the answer to the user's last turn is lost"), "turn")
+            self._host.error(
+                SessionError("the answer to the user's last turn is lost"), "turn"
+            )
 
     def _failed(self, error: SessionError, context: str) -> None:
         self.scheduler.end(error)
@@ -315,7 +325,9 @@ class Call:
             await self.audio_input.flush()
         finally:
             await self.tools.stop()
-            await stop(task for task in (self._sender, self._syncing) if task is not None)
+            await stop(
+                task for task in (self._sender, self._syncing) if task is not None
+            )
             self._sender = self._syncing = None
 
     async def _send(self, session: Session, request: Request) -> None:
@@ -328,7 +340,9 @@ class Call:
             provider=self._host.name,
             model=self.configuration.asked.model,
             latency_ms=ms_since(response.started_at),
-            time_to_first_token_ms=(first - response.started_at) * 1000 if first else None,
+            time_to_first_token_ms=(first - response.started_at) * 1000
+            if first
+            else None,
             input_tokens=event.usage.input_tokens,
             output_tokens=event.usage.output_tokens,
         )
@@ -347,7 +361,11 @@ class Call:
             self.scheduler.ask(Request(Kind.CONTINUATION, replies=replies))
 
     async def _tool_finished(
-        self, session: Session, call: ToolCall, response: Response, result: ToolResult | None
+        self,
+        session: Session,
+        call: ToolCall,
+        response: Response,
+        result: ToolResult | None,
     ) -> None:
         if result is not None:
             response.answers = response.answers or result.respond

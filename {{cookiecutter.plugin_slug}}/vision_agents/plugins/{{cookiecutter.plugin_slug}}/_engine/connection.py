@@ -29,7 +29,9 @@ class RealtimeClient(Protocol):
 
     traits: Traits
 
-    async def connect(self, config: SessionConfig, resume: str | None = None) -> Session:
+    async def connect(
+        self, config: SessionConfig, resume: str | None = None
+    ) -> Session:
         """Open a session; returns once the provider accepted the configuration.
 
         Args:
@@ -80,18 +82,22 @@ class Connection:
         self._lock = asyncio.Lock()
         self._opening: asyncio.Task[Session] | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._ending = False  # it closes a session after which there is none
         self._changed = asyncio.Event()
         self._error: SessionError | None = None
         self._delays: Iterator[float] = iter(())
         self._opened_at = 0.0
 
     async def connect(self) -> None:
-        """Open a session; does nothing while one is open, and waits for a reconnect.
+        """Open a session; does nothing while one is open, and waits for a reconnect or an end.
 
         Raises:
             SessionError: the provider cannot be reached, refused or did not answer.
         """
-        if self._reader is not None and not self._reader.done():
+        reader = self._reader
+        if reader is not None and self._ending:
+            await asyncio.wait([reader])  # it closes a session that ended for good
+        elif reader is not None and not reader.done():
             await self.ready()
             return
         async with self._lock:
@@ -142,7 +148,8 @@ class Connection:
     @property
     def recovering(self) -> bool:
         """A session was lost, and the next is being opened."""
-        return self.session is None and self._reader is not None and not self._reader.done()
+        reading = self._reader is not None and not self._reader.done()
+        return self.session is None and reading and not self._ending
 
     async def ready(self) -> Session:
         """Wait for a reconnect under way; returns the open session.
@@ -157,7 +164,9 @@ class Connection:
         except TimeoutError:
             raise SessionError("the connection is lost", temporary=True) from None
         if self.session is None:
-            raise self._error or SessionError("there is no session: await connect() first")
+            raise self._error or SessionError(
+                "there is no session: await connect() first"
+            )
         return self.session
 
     def healthy(self) -> None:
@@ -170,7 +179,7 @@ class Connection:
         return session
 
     def _up(self, session: Session) -> None:
-        self.session, self._error = session, None
+        self.session, self._error, self._ending = session, None, False
         self._opened(session)
         self._signal()
 
@@ -186,6 +195,7 @@ class Connection:
                 None,
                 ended or SessionError("the provider ended the session"),
             )
+            self._ending = ended is None or not ended.temporary
             self._lost(ended)
             await session.close()
             following: Session | None = None
@@ -226,7 +236,9 @@ class Connection:
             except Exception as error:
                 # A caller's client may raise anything; the reader must not die of it.
                 logger.exception("Failed to reconnect")
-                lost = self._error = SessionError(f"cannot reconnect ({type(error).__name__})")
+                lost = self._error = SessionError(
+                    f"cannot reconnect ({type(error).__name__})"
+                )
             if not lost.temporary:
                 break
         self._failed(lost, "reconnect")

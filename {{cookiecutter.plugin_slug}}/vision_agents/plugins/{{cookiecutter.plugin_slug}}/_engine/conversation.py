@@ -57,9 +57,13 @@ class Conversation:
     def follow(self, settings: SessionSettings) -> None:
         """Behave as a session's settings say from here on."""
         self.settings = settings
-        self._scheduler.answers_turns = settings.detects_turns and settings.creates_response
+        self._scheduler.answers_turns = (
+            settings.detects_turns and settings.creates_response
+        )
 
-    async def speech_started(self, item_id: str | None, *, barges_in: bool = True) -> None:
+    async def speech_started(
+        self, item_id: str | None, *, barges_in: bool = True
+    ) -> None:
         """The user begins to speak; told twice it counts once."""
         if self.turns.speaking:
             self.turns.name(item_id)
@@ -97,7 +101,11 @@ class Conversation:
         response, form = self._scheduler.find(event.response_id), self.settings.output
         if response is None or response.aside:
             return
-        data = response.whole_samples(event.data) if form.encoding == "pcm16" else event.data
+        data = (
+            response.whole_samples(event.data)
+            if form.encoding == "pcm16"
+            else event.data
+        )
         if not data:
             return
         pcm = decode(data, form)
@@ -113,7 +121,12 @@ class Conversation:
         if response is None:
             return
         if new := response.text.add(event):
-            parts = (event.spoken, event.item_id, event.output_index, event.content_index)
+            parts = (
+                event.spoken,
+                event.item_id,
+                event.output_index,
+                event.content_index,
+            )
             for reply in response.replies:
                 reply.send(TextDelta(response.id, new, *parts))
         if not response.aside:
@@ -169,7 +182,9 @@ class Conversation:
         self._scheduler.withdraw()
         active = [r for r in self._scheduler.active.values() if not r.aside]
         unheard = self._playback.unheard(time.perf_counter())
-        return self.cut(active + [r for r in unheard if r not in active], announce=announce)
+        return self.cut(
+            active + [r for r in unheard if r not in active], announce=announce
+        )
 
     def cut(self, responses: list[Response], *, announce: bool) -> list[Command]:
         """End responses, in progress or over and still being heard.
@@ -213,7 +228,9 @@ class Conversation:
         self._entries.clear()
         self._playback = Playback()
 
-    def _show_cut(self, response: Response, now: float, *, announce: bool, over: bool) -> None:
+    def _show_cut(
+        self, response: Response, now: float, *, announce: bool, over: bool
+    ) -> None:
         text = str(response.text).strip()
         if entry := self._entries.get(response.id):
             entry.text, entry.shown = response.heard_text(now), text

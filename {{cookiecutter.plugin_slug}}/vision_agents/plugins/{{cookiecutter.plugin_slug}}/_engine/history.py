@@ -64,12 +64,16 @@ class History:
 
     def merge(self, messages: Iterable[Message]) -> None:
         """Add what the agent's conversation holds and this does not."""
-        known = {(e.role, text.strip()) for e in self._entries for text in (e.text, e.shown)}
+        known = {
+            (e.role, text.strip()) for e in self._entries for text in (e.text, e.shown)
+        }
         for given in messages:
             for message in as_commands([given]):
                 if (message.role, message.text.strip()) not in known:
                     at = given.timestamp.timestamp() if given.timestamp else time.time()
-                    entry = Entry(message.role, message.text, message.images, told=False, at=at)
+                    entry = Entry(
+                        message.role, message.text, message.images, told=False, at=at
+                    )
                     later = (n for n, each in enumerate(self._entries) if each.at > at)
                     self._add(entry, next(later, len(self._entries)))
 
@@ -97,8 +101,10 @@ class History:
 
     def _add(self, entry: Entry, place: int | None = None) -> None:
         self._entries.insert(len(self._entries) if place is None else place, entry)
-        size = sum(len(each.text) for each in self._entries) if len(entry.text) > 1000 else 0
-        while len(self._entries) > MAX_ENTRIES or size > MAX_CHARACTERS:
+        size = sum(len(each.text) for each in self._entries)
+        while len(self._entries) > MAX_ENTRIES or (
+            size > MAX_CHARACTERS and len(self._entries) > 1
+        ):
             size -= len(self._entries.pop(0).text)
 
 
@@ -125,7 +131,9 @@ def normalize(value: object) -> list[Message]:
                 content, role = item, "user"
         text, images = _read(content)
         if not text and not images and content not in ("", []):
-            raise ValueError(f"a message needs text or a picture, not {type(item).__name__}")
+            raise ValueError(
+                f"a message needs text or a picture, not {type(item).__name__}"
+            )
         messages.append(Message(content=text, role=_role(role), original=item))
     return messages
 
@@ -135,7 +143,9 @@ def as_commands(messages: Iterable[Message]) -> list[AddMessage]:
     commands: list[AddMessage] = []
     for message in messages:
         given = message.original
-        images = _read(given.get("content", given))[1] if isinstance(given, Mapping) else ()
+        images = (
+            _read(given.get("content", given))[1] if isinstance(given, Mapping) else ()
+        )
         if message.content.strip() or images:
             commands.append(AddMessage(_role(message.role), message.content, images))
     return commands
@@ -184,7 +194,11 @@ def _read(content: object) -> tuple[str, tuple[str, ...]]:
             return "", (url,)
         case list() | tuple():
             read = [_read(part) for part in content]
-            return "".join(text for text, _ in read), tuple(i for _, images in read for i in images)
+            return "".join(text for text, _ in read), tuple(
+                i for _, images in read for i in images
+            )
         case {"type": kind}:
-            logger.warning("A part of a message was left out, of type %r", str(kind)[:40])
+            logger.warning(
+                "A part of a message was left out, of type %r", str(kind)[:40]
+            )
     return "", ()

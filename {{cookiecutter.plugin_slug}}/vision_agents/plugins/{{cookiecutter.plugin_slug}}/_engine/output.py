@@ -84,7 +84,9 @@ class Output(Stream[Item]):
 
     def unspoken(self) -> list[Item]:
         """What is queued of the user, and announcements of barge-ins."""
-        users = RealtimeUserTranscript | RealtimeUserSpeechStarted | RealtimeUserSpeechEnded
+        users = (
+            RealtimeUserTranscript | RealtimeUserSpeechStarted | RealtimeUserSpeechEnded
+        )
         return [
             item
             for item in self.peek()
@@ -96,14 +98,18 @@ class Output(Stream[Item]):
         """Give a piece of the agent's speech."""
         self.send_nowait(RealtimeAudioOutput(pcm, response_id))
         self._metrics.on_realtime_audio_output(
-            byte_count=pcm.samples.nbytes, duration_ms=pcm.duration_ms, provider=self._provider
+            byte_count=pcm.samples.nbytes,
+            duration_ms=pcm.duration_ms,
+            provider=self._provider,
         )
 
     def audio_done(self, response_id: str, *, interrupted: bool = False) -> None:
         """Tell the end of a response, which is regular or a barge-in."""
         self.send_nowait(RealtimeAudioOutputDone(interrupted, response_id))
 
-    def agent_speech(self, response_id: str, *, ended: bool, interrupted: bool = False) -> None:
+    def agent_speech(
+        self, response_id: str, *, ended: bool, interrupted: bool = False
+    ) -> None:
         """Tell where the agent's speech starts and ends."""
         if ended:
             self.send_nowait(RealtimeAgentSpeechEnded(interrupted, response_id))
@@ -121,7 +127,9 @@ class Output(Stream[Item]):
             kind = RealtimeUserSpeechEnded if ended else RealtimeUserSpeechStarted
             self.send_nowait(kind(participant))
 
-    def user_text(self, participant: Participant | None, text: str, mode: TranscriptMode) -> None:
+    def user_text(
+        self, participant: Participant | None, text: str, mode: TranscriptMode
+    ) -> None:
         """Give a transcript of the user's speech; not without a participant."""
         if participant is not None:
             self.send_nowait(RealtimeUserTranscript(participant, mode, text))

@@ -5,6 +5,8 @@ import logging
 import re
 from collections.abc import Sequence
 
+from aioice.ice import logger as ice_logger
+from aioice.turn import logger as turn_logger
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -54,9 +56,12 @@ class Peer:
         max_message_bytes: the longest message that the peer takes.
     """
 
-    def __init__(self, ice_servers: Sequence[RTCIceServer] = (), *, video: bool = False) -> None:
+    def __init__(
+        self, ice_servers: Sequence[RTCIceServer] = (), *, video: bool = False
+    ) -> None:
         self.max_message_bytes = DEFAULT_MESSAGE_BYTES
-        _keep_addresses_out_of_logs()
+        for library_logger in (ice_logger, turn_logger):
+            library_logger.addFilter(_without_addresses)
         self._connection = RTCPeerConnection(
             RTCConfiguration(list(ice_servers), RTCBundlePolicy.MAX_BUNDLE)
         )
@@ -79,6 +84,30 @@ class Peer:
         if self.video is not None:
             self._connection.addTransceiver(self.video, direction="sendonly")
 
+    async def close(self) -> None:
+        """Close and release everything; a peer that does not answer is cut off."""
+        channel = self._channel
+        try:
+            if (
+                self._gone is None
+                and channel is not None
+                and channel.readyState == "open"
+            ):
+                # What was sent before has arrived once the peer closes it, too.
+                channel.close()
+                await asyncio.wait_for(self._parted.wait(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            logger.debug("The peer did not close the channel")
+        finally:
+            self.abort()
+        if self._shutting is not None:
+            await asyncio.wait([self._shutting], timeout=CLOSE_TIMEOUT_S)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits to be sent."""
+        return self._channel is None or not self._channel.bufferedAmount
+
     async def offer(self, channel: str) -> str:
         """Describe this end, for the peer to answer; opens a channel of that label.
 
@@ -88,14 +117,18 @@ class Peer:
         self._listen_to(self._connection.createDataChannel(channel))
         offer = await self._connection.createOffer()
         # Asks ICE servers, and must not be cut off in that: see _settle.
-        self._gathering = asyncio.create_task(self._connection.setLocalDescription(offer))
+        self._gathering = asyncio.create_task(
+            self._connection.setLocalDescription(offer)
+        )
         try:
             await asyncio.shield(self._gathering)
         except OSError as error:
             raise TransportFailure(f"ICE: {type(error).__name__}") from None
         described = self._connection.localDescription.sdp
         if "a=candidate:" not in described:
-            raise TransportFailure("no network interface but loopback, which ICE leaves out")
+            raise TransportFailure(
+                "no network interface but loopback, which ICE leaves out"
+            )
         return described
 
     async def accept(self, answer: str) -> None:
@@ -106,13 +139,17 @@ class Peer:
         """
         usable = True
         try:
-            await self._connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+            await self._connection.setRemoteDescription(
+                RTCSessionDescription(answer, "answer")
+            )
         except Exception as error:  # noqa: BLE001 - the library reads before it checks: any may come
             logger.debug("The answer cannot be used: %s", type(error).__name__)
             usable = False
         if not usable:
             raise TransportFailure("the answer is no session description", usable=False)
-        if stated := re.search(r"^a=max-message-size:(\d{1,12})\s*$", answer, re.MULTILINE):
+        if stated := re.search(
+            r"^a=max-message-size:(\d{1,12})\s*$", answer, re.MULTILINE
+        ):
             self.max_message_bytes = int(stated[1]) or 2**31
         await self._opened.wait()
         self._still_there()
@@ -140,11 +177,6 @@ class Peer:
             raise item
         return item
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing waits to be sent."""
-        return self._channel is None or not self._channel.bufferedAmount
-
     async def send(self, frame: Frame) -> None:
         """Send a message; returns once it is on its way.
 
@@ -169,21 +201,6 @@ class Peer:
         """
         self._still_there()
         await self.audio.send(pcm)
-
-    async def close(self) -> None:
-        """Close and release everything; a peer that does not answer is cut off."""
-        channel = self._channel
-        try:
-            if self._gone is None and channel is not None and channel.readyState == "open":
-                # What was sent before has arrived once the peer closes it, too.
-                channel.close()
-                await asyncio.wait_for(self._parted.wait(), CLOSE_TIMEOUT_S)
-        except TimeoutError:
-            logger.debug("The peer did not close the channel")
-        finally:
-            self.abort()
-        if self._shutting is not None:
-            await asyncio.wait([self._shutting], timeout=CLOSE_TIMEOUT_S)
 
     def abort(self) -> None:
         """Release everything, at once and in the background."""
@@ -218,16 +235,26 @@ class Peer:
         self._parted.set()
         if self._gone is None:
             lost = TransportFailure("the channel is lost")
-            self._goodbye = asyncio.get_running_loop().call_later(GOODBYE_S, self._end, lost)
+            self._goodbye = asyncio.get_running_loop().call_later(
+                GOODBYE_S, self._end, lost
+            )
 
     def _on_state(self) -> None:
         sctp, state = self._connection.sctp, self._connection.connectionState
-        if state == "closed" and sctp is not None and sctp.transport.transport.state == "failed":
+        if (
+            state == "closed"
+            and sctp is not None
+            and sctp.transport.transport.state == "failed"
+        ):
             state = "failed"  # nothing came for too long: closed by this end, not by the peer
         if state in ("failed", "closed"):
             self._settled.set()
             ended = TransportFailure("the peer ended the connection", code=1000)
-            self._end(TransportFailure("the connection failed") if state == "failed" else ended)
+            self._end(
+                TransportFailure("the connection failed")
+                if state == "failed"
+                else ended
+            )
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
@@ -284,12 +311,6 @@ class Peer:
                 logger.debug("The connection was neither established nor failed")
 
 
-def _keep_addresses_out_of_logs() -> None:
+def _without_addresses(record: logging.LogRecord) -> bool:
     """Have aioice log candidates, which are addresses, at DEBUG only: it logs them at INFO."""
-    for name in ("aioice.ice", "aioice.turn"):
-        logging.getLogger(name).addFilter(_without_candidates)
-
-
-def _without_candidates(record: logging.LogRecord) -> bool:
-    debugs = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
-    return debugs or record.levelno != logging.INFO
+    return record.levelno != logging.INFO or ice_logger.isEnabledFor(logging.DEBUG)

@@ -96,7 +96,9 @@ class Playout:
         self._held: list[Event] = []  # what waits for the end of the audio
         self._answers: BoundedDict[str, _Answer] = BoundedDict(MAX_RESPONSES)
         self._announces = False  # the provider says when it speaks
-        self._deaf_until = 0.0  # what still comes belongs to a response that was cut off
+        self._deaf_until = (
+            0.0  # what still comes belongs to a response that was cut off
+        )
         self._unclaimed: list[bytes] = []
         self._unclaimed_s = 0.0
 
@@ -129,7 +131,11 @@ class Playout:
         if loud:
             self._loud_at = now
         silence_s = now - max(self._loud_at, self._since)
-        if self._stage is Stage.GENERATED and not self._announces and silence_s > KEPT_SILENCE_S:
+        if (
+            self._stage is Stage.GENERATED
+            and not self._announces
+            and silence_s > KEPT_SILENCE_S
+        ):
             return []
         heard: list[Event] = [AudioDelta(self.speaking, sound.data)]
         if self._stage is Stage.SENT:
@@ -174,7 +180,12 @@ class Playout:
             case ResponseDone(response_id, status):
                 answer = self._answers.get(response_id)
                 due = answer is not None and not answer.mute and not answer.heard
-                if due and status == "completed" and not self._announces and not self.speaking:
+                if (
+                    due
+                    and status == "completed"
+                    and not self._announces
+                    and not self.speaking
+                ):
                     self.speaking = response_id
                     self._go(Stage.DUE, now)
                     self._held.append(event)
@@ -237,7 +248,9 @@ class Playout:
     def _is_spoken(self, now: float) -> bool:
         """The response was generated and spoken to its end, as far as can be told."""
         silent = now - max(self._loud_at, self._since) >= TAIL_S and not self._announces
-        return self._stage in (Stage.DUE, Stage.SENT) or (self._stage is Stage.GENERATED and silent)
+        return self._stage in (Stage.DUE, Stage.SENT) or (
+            self._stage is Stage.GENERATED and silent
+        )
 
     def _go(self, stage: Stage, now: float) -> None:
         self._stage, self._since = stage, now
@@ -260,7 +273,9 @@ class Playout:
         return held
 
 
-def is_quiet(data: bytes) -> bool:
+def is_quiet(
+    data: bytes,
+) -> bool:  # C19: packed, as it goes to the track and comes from it
     """Whether packed 16-bit samples are silence."""
     samples = memoryview(data).cast("h")
     return not samples or max(max(samples), -min(samples)) < QUIET_PEAK

@@ -52,7 +52,9 @@ class Requests:
         """Ask for a response and yield it; see the native method of Realtime."""
         form = self._read_form(options)
         reply = Reply(aside=form.out_of_band)
-        request = Request(Kind.PROMPT, form, tuple(as_commands(prompt)), options, [reply])
+        request = Request(
+            Kind.PROMPT, form, tuple(as_commands(prompt)), options, [reply]
+        )
         if self._connection.session is None and not self._connection.recovering:
             error = SessionError("there is no session: await connect() first")
             self._failed(error)

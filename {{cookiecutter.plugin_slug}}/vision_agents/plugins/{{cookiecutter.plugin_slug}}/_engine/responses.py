@@ -111,7 +111,9 @@ class Response:
             elif item is None and None in items and self.state is ResponseState.ACTIVE:
                 # Speech of a track comes as it is heard, and its text long before.
                 words = text.split(" ")
-                text = " ".join(words[: math.ceil(items[None].received_s * WORDS_PER_S)])
+                text = " ".join(
+                    words[: math.ceil(items[None].received_s * WORDS_PER_S)]
+                )
             heard.append(text)
         return "".join(heard).strip()
 
@@ -137,7 +139,11 @@ class Playback:
 
     def unheard(self, now: float) -> list[Response]:
         """Responses of which something was received and not heard yet."""
-        return [response for response in self._playing.values() if response.plays_until > now]
+        return [
+            response
+            for response in self._playing.values()
+            if response.plays_until > now
+        ]
 
     def silence(self, responses: list[Response], now: float) -> None:
         """Count responses as cut off: nothing more of them is heard."""

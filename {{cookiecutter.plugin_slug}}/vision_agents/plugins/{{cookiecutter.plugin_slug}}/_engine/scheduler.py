@@ -72,7 +72,9 @@ class Scheduler:
         self._waiting: deque[Request] = deque()
         self._asked: dict[str, Request] = {}
         self._ended: BoundedDict[str, None] = BoundedDict(4 * KEPT)
-        self._names_requests = False  # the provider says which request a response answers
+        self._names_requests = (
+            False  # the provider says which request a response answers
+        )
         self._changed = asyncio.Event()
         self._due_at = 0.0  # when the user's turn ended
         self._spoke_at = 0.0  # when it began
@@ -182,10 +184,18 @@ class Scheduler:
     def withdraw(self, reply: Reply | None = None) -> None:
         """Take back all requests of the conversation, or those of one caller."""
         for request in [*self._waiting, *self._asked.values()]:
-            if request.form.out_of_band if reply is None else reply not in request.replies:
+            if (
+                request.form.out_of_band
+                if reply is None
+                else reply not in request.replies
+            ):
                 continue
             request.wanted = False
-        for each in [each for each in self.replies if not each.aside] if reply is None else [reply]:
+        for each in (
+            [each for each in self.replies if not each.aside]
+            if reply is None
+            else [reply]
+        ):
             each.end()
         self._waiting = deque(request for request in self._waiting if request.wanted)
         if reply is None and self.turn is Turn.DUE:
@@ -210,7 +220,9 @@ class Scheduler:
                 self.current = Response("unknown")
             self._waiting.appendleft(request)
         else:
-            self._fail(request, ResponseError("the request was refused", code=fault.code))
+            self._fail(
+                request, ResponseError("the request was refused", code=fault.code)
+            )
         self.wake()
         return True
 
@@ -221,7 +233,9 @@ class Scheduler:
             if request.wanted and (request.kind is not Kind.PROMPT or not request.sent):
                 self._waiting.appendleft(request)
         for response in self.active.values():
-            owed = owed or (response.silent and not response.replies and not response.interrupted)
+            owed = owed or (
+                response.silent and not response.replies and not response.interrupted
+            )
         waiting = [reply for request in self._waiting for reply in request.replies]
         for reply in self.replies.difference(waiting):
             reply.end(error)
@@ -289,7 +303,10 @@ class Scheduler:
         current = self.current
         if current is None or current.state is ResponseState.DONE:
             return True
-        if current.state is ResponseState.CANCELLING and self._traits.request_interrupts:
+        if (
+            current.state is ResponseState.CANCELLING
+            and self._traits.request_interrupts
+        ):
             return True
         return not self._traits.one_response_at_a_time and request.kind is Kind.PROMPT
 
@@ -299,7 +316,9 @@ class Scheduler:
     def _next_look_s(self) -> float:
         """Seconds until the next thing that blocks has to be given up."""
         now = time.perf_counter()
-        moments = [request.asked_at + self._timeout_s for request in self._asked.values()]
+        moments = [
+            request.asked_at + self._timeout_s for request in self._asked.values()
+        ]
         if self.turn is not Turn.NONE:
             moments.append(self._due_at + min(TURN_S, self._timeout_s))
         if self.user_speaks and self._spoke_at + self._timeout_s > now:
@@ -310,9 +329,13 @@ class Scheduler:
 
     def _blocking(self) -> Iterable[Response]:
         current = self.current
-        unknown = [current] if current is not None and current.id not in self.active else []
+        unknown = (
+            [current] if current is not None and current.id not in self.active else []
+        )
         every = itertools.chain(self.active.values(), unknown)
-        return [r for r in every if r.state is not ResponseState.DONE and not r.open_calls]
+        return [
+            r for r in every if r.state is not ResponseState.DONE and not r.open_calls
+        ]
 
     def _expire(self) -> None:
         """Give up what the provider did not answer or end in time."""
@@ -322,7 +345,10 @@ class Scheduler:
             if request.asked_at + self._timeout_s <= now:
                 del self._asked[request.id]
                 self._fail(request, TimeoutError(silent))
-        if self.turn is not Turn.NONE and self._due_at + min(TURN_S, self._timeout_s) <= now:
+        if (
+            self.turn is not Turn.NONE
+            and self._due_at + min(TURN_S, self._timeout_s) <= now
+        ):
             logger.debug("The provider did not answer the user's turn")
             self.turn = Turn.NONE
         for response in self._blocking():

@@ -7,7 +7,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from .errors import MalformedFrame, SessionEnd, SessionError, TransportFailure, printable
+from .errors import (
+    MalformedFrame,
+    SessionEnd,
+    SessionError,
+    TransportFailure,
+    printable,
+)
 from .protocols import Classify, Codec, Frame, Transport
 from .session_events import (
     Event,
@@ -130,7 +136,9 @@ class Session:
             await self._receive_early(deadline)
         self.resumed = resume is not None
         if self._traits.keep_alive_s is not None:
-            self._keeping = asyncio.create_task(self._keep_alive(self._traits.keep_alive_s))
+            self._keeping = asyncio.create_task(
+                self._keep_alive(self._traits.keep_alive_s)
+            )
 
     async def update(self, config: SessionConfig, previous: SessionConfig) -> None:
         """Change the session and wait until the provider accepted that.
@@ -143,7 +151,9 @@ class Session:
         if not self._traits.updatable:
             return  # it reaches the next session
         update_id = f"update_{next(self._numbers)}"
-        answer: asyncio.Future[SessionError | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[SessionError | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._updates[update_id] = answer
         try:
             await self.send(Configure(config, previous, update_id))
@@ -171,7 +181,9 @@ class Session:
         try:
             frames = [frame for command in commands for frame in self._encode(command)]
         except (TypeError, RecursionError) as error:
-            raise ValueError(f"the provider's messages cannot hold this: {error}") from error
+            raise ValueError(
+                f"the provider's messages cannot hold this: {error}"
+            ) from error
         try:
             async with asyncio.timeout(self._send_timeout_s), self._sending:
                 for frame in frames:
@@ -231,7 +243,9 @@ class Session:
             self._keeping.cancel()
         for answer in self._updates.values():
             if not answer.done():
-                answer.set_result(SessionError("the connection is lost", temporary=True))
+                answer.set_result(
+                    SessionError("the connection is lost", temporary=True)
+                )
 
     def _received(self, kind: type[Event]) -> bool:
         return any(isinstance(event, kind) for event in self._early)
@@ -240,7 +254,9 @@ class Session:
         codes = [event.code for event in self._early if isinstance(event, Fault)]
         if not codes:
             return SessionError("the provider did not answer in time", temporary=True)
-        return SessionError(f"the provider refused the session ({codes[0]})", code=codes[0])
+        return SessionError(
+            f"the provider refused the session ({codes[0]})", code=codes[0]
+        )
 
     async def _receive_early(self, deadline: float) -> None:
         """Keep what comes before the session is accepted.
@@ -264,7 +280,9 @@ class Session:
                 if error is not None or event.request_id == CONFIGURATION:
                     raise error or self._refusal()
         if len(self._early) > MAX_EARLY or self._early_bytes > MAX_EARLY_BYTES:
-            raise SessionError("the provider sent too much before it accepted the session")
+            raise SessionError(
+                "the provider sent too much before it accepted the session"
+            )
 
     async def _receive(self) -> list[Event]:
         failure: TransportFailure | None = None
@@ -287,7 +305,9 @@ class Session:
             received = self._codec.decode(frame)
         except MalformedFrame as malformed:
             return [Malformed(printable(str(malformed), self._secrets))]
-        return [each for event in received if (each := await self._admit(event)) is not None]
+        return [
+            each for event in received if (each := await self._admit(event)) is not None
+        ]
 
     async def _admit(self, event: Event) -> Event | None:
         """Take in what concerns the session itself; returns what concerns the conversation."""

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies, proxy_bypass  # noqa: TID251 - they open no connection
 
 import aiohttp
 
@@ -22,7 +22,9 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-async def post_offer(url: str, form: aiohttp.FormData, headers: Mapping[str, str]) -> str:
+async def post_offer(
+    url: str, form: aiohttp.FormData, headers: Mapping[str, str]
+) -> str:
     """Send an offer; redirects are not followed. Returns the answer.
 
     Raises:
@@ -33,7 +35,11 @@ async def post_offer(url: str, form: aiohttp.FormData, headers: Mapping[str, str
         async with (
             aiohttp.ClientSession() as http,
             http.post(
-                url, data=form, headers=headers, proxy=_proxy(url), allow_redirects=False
+                url,
+                data=form,
+                headers=headers,
+                proxy=_proxy(url),
+                allow_redirects=False,
             ) as response,
         ):
             if response.status in (200, 201):

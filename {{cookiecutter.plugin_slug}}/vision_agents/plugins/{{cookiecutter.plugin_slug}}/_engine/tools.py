@@ -38,7 +38,9 @@ class ToolResult:
     respond: bool = True
 
 
-RunOne = Callable[[dict[str, object], float], Awaitable[tuple[object, object, Exception | None]]]
+RunOne = Callable[
+    [dict[str, object], float], Awaitable[tuple[object, object, Exception | None]]
+]
 
 
 class Tools:
@@ -54,7 +56,9 @@ class Tools:
         self,
         run_one: RunOne,
         timeout_s: float,
-        finished: Callable[[Session, ToolCall, Response, ToolResult | None], Awaitable[None]],
+        finished: Callable[
+            [Session, ToolCall, Response, ToolResult | None], Awaitable[None]
+        ],
     ) -> None:
         self._run_one = run_one
         self._timeout_s = timeout_s
@@ -122,7 +126,9 @@ class Tools:
         respond = not isinstance(output, ToolResult) or output.respond
         if isinstance(output, ToolResult):
             output = output.output
-        return ToolResult(plain(output if failure is None else {"error": failure}), respond)
+        return ToolResult(
+            plain(output if failure is None else {"error": failure}), respond
+        )
 
     async def _outcome(
         self, call: ToolCall, arguments: JSONObject
@@ -137,7 +143,10 @@ class Tools:
             current = asyncio.current_task()
             if current is None or current.cancelling():
                 raise
-            return None, cancelled  # of something inside the tool: for the model it failed
+            return (
+                None,
+                cancelled,
+            )  # of something inside the tool: for the model it failed
         except Exception as error:  # noqa: BLE001 - the base class could not tell how it failed
             return None, error
         return output, failure

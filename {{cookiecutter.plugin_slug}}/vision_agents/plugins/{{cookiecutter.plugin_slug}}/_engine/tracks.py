@@ -104,7 +104,9 @@ class VideoSender(MediaStreamTrack):
         return frame
 
 
-async def sounds(track: MediaStreamTrack) -> AsyncIterator[Sound]:
+async def sounds(  # C19: packed, as from a wire
+    track: MediaStreamTrack,
+) -> AsyncIterator[Sound]:
     """Yield the audio of a track until it ends."""
     mono = FrameResampler(RATE, "mono", "s16", 0)
     while True:

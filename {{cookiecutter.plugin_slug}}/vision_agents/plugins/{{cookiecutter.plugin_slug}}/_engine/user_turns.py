@@ -53,7 +53,9 @@ class UserTurns:
         settled: called when the agent's text need not wait any longer.
     """
 
-    def __init__(self, output: Output, history: History, settled: Callable[[], None]) -> None:
+    def __init__(
+        self, output: Output, history: History, settled: Callable[[], None]
+    ) -> None:
         self.reports_speech = False  # this provider says when the user speaks
         self.current: UserTurn | None = None
         self._output = output
@@ -93,7 +95,11 @@ class UserTurns:
 
     def name(self, item_id: str | None) -> None:
         """The current turn is this item of the conversation."""
-        if self.current is not None and item_id is not None and item_id not in self._turns:
+        if (
+            self.current is not None
+            and item_id is not None
+            and item_id not in self._turns
+        ):
             self.current.item_id = item_id
             self._turns[item_id] = self.current
 
@@ -122,7 +128,7 @@ class UserTurns:
                 turn.text = (turn.text + event.text)[:MAX_TRANSCRIPT]
                 self._output.user_text(turn.participant, event.text, "delta")
             return
-        text = event.text.strip() or turn.text.strip()
+        text = (event.text.strip() or turn.text.strip())[:MAX_TRANSCRIPT]
         repeated = turn.state is TurnState.HEARD and text == turn.text
         turn.text = turn.entry.text = text
         if repeated or turn.shown:

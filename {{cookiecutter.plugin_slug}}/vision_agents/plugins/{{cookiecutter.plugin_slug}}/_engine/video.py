@@ -131,12 +131,16 @@ def to_jpeg(frame: av.VideoFrame) -> bytes:
 def to_picture(frame: av.VideoFrame) -> av.VideoFrame:
     """Convert a frame for a track: a copy, because the track gives it a time of its own."""
     picture = _resized(frame, "yuv420p")
-    return av.VideoFrame.from_ndarray(picture.to_ndarray(format="yuv420p"), format="yuv420p")
+    return av.VideoFrame.from_ndarray(
+        picture.to_ndarray(format="yuv420p"), format="yuv420p"
+    )
 
 
 def _resized(frame: av.VideoFrame, form: str) -> av.VideoFrame:
     scale = min(1.0, MAX_SIDE / max(frame.width, frame.height))
     # Both sides even, as video codecs want them.
-    width, height = (max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height))
+    width, height = (
+        max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height)
+    )
     # Others may hold the frame, too: its own reformatter is not for several threads.
     return VideoReformatter().reformat(frame, width=width, height=height, format=form)

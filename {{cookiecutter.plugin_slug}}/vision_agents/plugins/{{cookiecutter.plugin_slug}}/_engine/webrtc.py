@@ -51,7 +51,12 @@ class WebRTCSession(Session):
         secrets: tuple[str, ...] = (),
     ) -> None:
         super().__init__(
-            peer, codec, traits, classify, send_timeout_s=send_timeout_s, secrets=secrets
+            peer,
+            codec,
+            traits,
+            classify,
+            send_timeout_s=send_timeout_s,
+            secrets=secrets,
         )
         self._peer = peer
         self._playout = Playout()
@@ -76,7 +81,9 @@ class WebRTCSession(Session):
             await asyncio.sleep(self._peer.audio.unsent_s + TAIL_S)
         await super().send(*commands)
 
-    async def send_audio(self, data: bytes) -> None:
+    async def send_audio(
+        self, data: bytes
+    ) -> None:  # C19: packed, as for other sessions
         """Send audio over the track, in real time; silence that would be late is left out.
 
         Raises:
@@ -115,7 +122,11 @@ class WebRTCSession(Session):
                 first = self._encode(AddMessage(role, text[:half], images))
                 return [*first, *self._encode(AddMessage(role, text[half:]))]
             case AddToolResult(call_id, name, output):
-                text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+                text = (
+                    output
+                    if isinstance(output, str)
+                    else msgspec.json.encode(output).decode()
+                )
                 kept = text.removesuffix(_CUT)[: len(text) * 2 // 3]
                 if kept:
                     return self._encode(AddToolResult(call_id, name, kept + _CUT))
@@ -144,7 +155,11 @@ class WebRTCSession(Session):
         now = asyncio.get_running_loop().time()
         if isinstance(item, Sound):
             return self._playout.hear(item, now)
-        return [out for event in await self._read(item) for out in self._playout.take(event, now)]
+        return [
+            out
+            for event in await self._read(item)
+            for out in self._playout.take(event, now)
+        ]
 
 
 def _size(frame: Frame) -> int:

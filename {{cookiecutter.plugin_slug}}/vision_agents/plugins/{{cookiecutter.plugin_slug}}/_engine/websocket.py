@@ -79,12 +79,23 @@ async def open_websocket(url: str, headers: Mapping[str, str]) -> "WebSocket":
             )
         )
     except InvalidStatus as error:
-        status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
+        status, wait = (
+            error.response.status_code,
+            error.response.headers.get("Retry-After", ""),
+        )
         seconds = float(wait) if wait.isdecimal() and len(wait) < 6 else 0.0
-        failure = TransportFailure("the handshake was refused", code=status, retry_after_s=seconds)
+        failure = TransportFailure(
+            "the handshake was refused", code=status, retry_after_s=seconds
+        )
     except InvalidMessage:
         failure = TransportFailure("the handshake was cut off")
-    except (InvalidURI, InvalidProxy, InvalidHandshake, ImportError, ValueError) as error:
+    except (
+        InvalidURI,
+        InvalidProxy,
+        InvalidHandshake,
+        ImportError,
+        ValueError,
+    ) as error:
         failure = TransportFailure(type(error).__name__, usable=False)
     except ssl.SSLCertVerificationError:
         failure = TransportFailure("the certificate does not fit", usable=False)
