@@ -43,8 +43,11 @@ EDITS: dict[str, list[tuple[str, str]]] = {
         ('headers = {"Authorization": f"Bearer {key}"}', 'headers = {"xi-api-key": key}'),
         ('("model", model)', '("voice_model", model)'),
         ('-> "Client":', '-> "Voice":'),
-        ("    client = Client(key, base_url", "    client = Voice(key, base_url"),
-        ("    return client\n", "    client.sessions()  # raises ValueError for bad arguments\n    return client\n"),
+        (
+            "    client = Client(key, base_url if base_url is not None else DEFAULT_BASE_URL)\n",
+            "    client = Voice(key, base_url if base_url is not None else DEFAULT_BASE_URL)\n"
+            "    client.sessions()  # raises ValueError for bad arguments\n",
+        ),
         ("from inspect import", "from dataclasses import dataclass, field\nfrom inspect import"),
         ("\n\ndef _check_key", f"{SDK}\n\ndef _check_key"),
     ],
@@ -60,7 +63,8 @@ EDITS: dict[str, list[tuple[str, str]]] = {
     ],
     f"{PACKAGE}/__init__.py": [
         ("from .client import Client", "from .client import Voice"),
-        ('"Client"', '"Voice"'),
+        ('    "Client",\n', ""),
+        ('    "ToolResult",\n', '    "ToolResult",\n    "Voice",\n'),
     ],
     # Another marker, and another model for transcripts.
     f"{PACKAGE}/wire.py": [
@@ -79,6 +83,10 @@ EDITS: dict[str, list[tuple[str, str]]] = {
         ("input_rate = 24000", "input_rate = 16000"),
         ("output_rate = 24000", "output_rate = 44100"),
         ('control_markers = ["<noise>",', 'control_markers = ["(cough)", "<noise>",'),
+        ("[waivers]\n", '[waivers]\n"test_convention_is_kept[C26]" = "the client is a class of the SDK"\n'),
+    ],
+    "tests/frames/client/Configure.json": [
+        ('"transcription": {}', '"transcription": {"model": "ears-1"}'),
     ],
 }  # fmt: skip
 """What the author of a plugin changes, by file."""

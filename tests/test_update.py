@@ -77,7 +77,9 @@ def own_package(plugin: Path) -> None:
     change(plugin / ACME / "client.py", ("wss://api.acme.example", "wss://voice.acme.example"))
     change(plugin / ACME / "wire.py", ("MAX_TOOL_OUTPUT = 60_000", "MAX_TOOL_OUTPUT = 50_000"))
     change(plugin / ACME / "acme_realtime.py", ('"acme-realtime-1"', '"voice-2"'))
-    (plugin / ACME / "voices.py").write_text('VOICES = ("lark",)\n', encoding="utf-8")
+    (plugin / ACME / "voices.py").write_text(
+        '"""Voices."""\n\nVOICES = ("lark",)\n', encoding="utf-8"
+    )
 
 
 def own_tests(plugin: Path) -> None:

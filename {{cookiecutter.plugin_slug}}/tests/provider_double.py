@@ -33,6 +33,11 @@ class Provider({{ cookiecutter.wire }}.{% if cookiecutter.transport == 'webrtc' 
 {%- endif %}
 
 
+def quiet(output: object) -> object:
+    """A tool's result that starts no answer."""
+    return {{ cookiecutter.plugin_slug }}.ToolResult(output, respond=False)
+
+
 SUBJECT = Subject(
     plugin={{ cookiecutter.plugin_slug }},
     realtime={{ cookiecutter.plugin_slug }}.Realtime,
@@ -42,7 +47,7 @@ SUBJECT = Subject(
     response_error={{ cookiecutter.plugin_slug }}.ResponseError,
     codec=wire.Codec,
     types=(session_types, session_events),
-    quiet_result=lambda output: {{ cookiecutter.plugin_slug }}.ToolResult(output, respond=False),
+    quiet_result=quiet,
     native_method="{{ cookiecutter.native_method }}",
     api_key_variable="{{ cookiecutter.__env_prefix }}_API_KEY",
     folder=Path(__file__).parent,

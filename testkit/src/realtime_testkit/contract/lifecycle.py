@@ -152,12 +152,14 @@ class Lifecycle(Contract):
         if refuses is _rejects_the_session:
             subject.need_event(protocol.Fault("invalid_value"))
         await refuses(provider)
-        llm = make(client=make.client(connect_timeout_s=BOUND_S))
+        # Who is refused need not wait for the bound, however slow the machine is.
+        bound_s = BOUND_S if REFUSALS[refuses] is None else 2.0
+        llm = make(client=make.client(connect_timeout_s=bound_s))
         started = asyncio.get_running_loop().time()
         with pytest.raises(subject.session_error) as raised:
             await llm.connect()
         took = asyncio.get_running_loop().time() - started
-        assert took < BOUND_S + 1.0, f"connect() took {took:.1f} s, its bound is {BOUND_S} s"
+        assert took < bound_s + 1.0, f"connect() took {took:.1f} s, its bound is {bound_s} s"
         assert code_of(raised.value) == REFUSALS[refuses], "the error has another code"
         assert not llm.connected
         record = make.record(llm)

@@ -1,10 +1,12 @@
 """A connection over WebRTC: messages in a channel, speech on a track each way."""
 
 import asyncio
+import io
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import av
 from getstream.video.rtc.track_util import PcmData
 
 from realtime_testkit import protocol
@@ -13,7 +15,7 @@ from realtime_testkit.protocol import UnsupportedEvent
 from .connection import Connection
 from .handshake import Handshake
 from .peer import Peer
-from .peer_events import PeerGone, Sound
+from .peer_events import PeerGone, Picture, Sound
 from .voice import RATE
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ class Speech:
 
 
 class CallConnection(Connection):
-    """A call. ``commands`` holds what the client spoke as AppendAudio, without the silence.
+    """A call.
 
+    ``commands`` holds what the client spoke as AppendAudio, without the silence, and what
+    it showed as AppendImage.
     ``close_code`` is 1000 if the client hung up; None while open or if the call broke.
     """
 
@@ -162,7 +166,11 @@ class CallConnection(Connection):
 
     async def _receive(self) -> None:
         item = await self._peer.receive()
-        if not isinstance(item, Sound):
+        if isinstance(item, Picture):
+            if self._hears:
+                jpeg = await asyncio.to_thread(_jpeg, item.frame)
+                await self._take(protocol.AppendImage(jpeg))
+        elif not isinstance(item, Sound):
             await self._read(item)
         elif not self._service.drops_media and self._hears:
             await self._hear(item)
@@ -266,3 +274,9 @@ class CallConnection(Connection):
 
     async def _wait_gone(self) -> None:
         await self.closed.wait()
+
+
+def _jpeg(frame: av.VideoFrame) -> bytes:
+    picture = io.BytesIO()
+    frame.to_image().save(picture, "JPEG")
+    return picture.getvalue()

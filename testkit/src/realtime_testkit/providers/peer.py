@@ -16,7 +16,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from getstream.video.rtc.track_util import FrameResampler, PcmData
 
-from .peer_events import PeerGone, Received, Sound
+from .peer_events import PeerGone, Picture, Received, Sound
 from .sdp import take
 from .voice import Voice
 
@@ -246,6 +246,8 @@ class Peer:
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
             self._start(self._listen(track))
+        elif track.kind == "video":
+            self._start(self._watch(track))
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -268,6 +270,15 @@ class Peer:
                 mono = FrameResampler(rate, "mono", "s16", 0)
             for part in mono.resample(PcmData.from_av_frame(frame)):
                 self._arrive(Sound(_packed(part), rate))
+
+    async def _watch(self, track: MediaStreamTrack) -> None:
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            if isinstance(frame, av.VideoFrame):
+                self._arrive(Picture(frame))
 
     def _end(self, gone: PeerGone) -> None:
         if self._gone is None:

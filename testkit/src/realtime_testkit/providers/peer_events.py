@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import av
+
 
 @dataclass(frozen=True, slots=True)
 class Sound:
@@ -9,6 +11,13 @@ class Sound:
 
     data: bytes = field(repr=False)
     rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The next frame of the other end's video."""
+
+    frame: av.VideoFrame = field(repr=False)
 
 
 class PeerGone(ConnectionError):
@@ -19,4 +28,4 @@ class PeerGone(ConnectionError):
         self.hung_up = hung_up
 
 
-Received = str | bytes | Sound
+Received = str | bytes | Sound | Picture

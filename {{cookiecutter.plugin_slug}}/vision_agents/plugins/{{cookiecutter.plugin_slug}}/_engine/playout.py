@@ -216,7 +216,10 @@ class Playout:
 
     def _claim(self, sound: Sound, now: float) -> list[Event]:
         """Find whose audio this is that nothing announced."""
-        response_id = self.speaking or self._next()
+        unheard = [key for key, answer in self._answers.items() if not answer.heard]
+        response_id = (
+            self.speaking or self._next() or (unheard[-1] if unheard else None)
+        )
         if response_id is None:
             return []
         self._unclaimed.append(sound.data)
@@ -234,7 +237,7 @@ class Playout:
         return [AudioDelta(self.speaking, data)]
 
     def _next(self) -> str | None:
-        """The oldest response in progress of which nothing was heard."""
+        """The oldest response in progress that seems to have speech, and was not heard."""
         for response_id, answer in self._answers.items():
             if not (answer.mute or answer.heard):
                 return response_id

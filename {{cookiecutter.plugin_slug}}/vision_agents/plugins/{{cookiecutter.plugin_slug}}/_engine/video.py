@@ -108,7 +108,8 @@ class VideoInput:
             try:
                 await _send(frame, session)
             except SessionError as error:
-                logger.debug("A frame was not sent: %s", error)
+                if logger.isEnabledFor(logging.DEBUG):
+                    logger.debug("A frame was not sent: %s", error)
             except (av.FFmpegError, OSError, ValueError):
                 logger.exception("A frame could not be converted")
 
