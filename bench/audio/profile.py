@@ -1,7 +1,7 @@
 """Where the time of a frame in, of a piece out and of a barge-in goes, stage by stage.
 
 Each stage is run alone on the same frames, in turns, and the whole as well. What the
-whole takes beyond its stages is the house's layers and the plugin's own lines.
+whole takes beyond its stages is Vision Agents' layers and the plugin's own lines.
 """
 
 import base64
@@ -21,9 +21,9 @@ from .provider import Provider
 from .sides import CALLER, OPENERS, opened
 
 Stage = Callable[[int], Awaitable[None]]
-STAGES_IN = ("resample", "encode", "socket", "house and plugin")
-STAGES_OUT = ("socket", "decode", "PcmData", "house and plugin")
-STAGES_BARGE_IN = ("socket", "decode", "house and plugin")
+STAGES_IN = ("resample", "encode", "socket", "Vision Agents and plugin")
+STAGES_OUT = ("socket", "decode", "PcmData", "Vision Agents and plugin")
+STAGES_BARGE_IN = ("socket", "decode", "Vision Agents and plugin")
 SIDES = ("floor, 24 kHz", "this, 24 kHz", "xAI")
 DELTA_MS = 100
 
@@ -36,10 +36,11 @@ async def profile_in(provider: Provider, rounds: int) -> dict[str, dict[str, flo
     """
     frames = speech_like(1)
     acme = import_module("vision_agents.plugins.acme")
-    codec = acme.wire.ClientCodec()
+    codec = acme.wire.Codec()
     resampler = FrameResampler(24000, "mono", "s16", 0)
     data = bytes(memoryview(resampler.resample(frames[0])[0].planes[0])[:960])
-    [text] = codec.encode(acme.events.AppendAudio(data))
+    append = acme.wire.commands.AppendAudio(data)
+    [text] = codec.encode(append)
     ours, theirs = (
         await OPENERS["this, 24 kHz"](provider, False),
         await OPENERS["xAI"](provider, False),
@@ -55,7 +56,7 @@ async def profile_in(provider: Provider, rounds: int) -> dict[str, dict[str, flo
         frames[number].resample(target_sample_rate=24000, target_channels=1).samples.tobytes()
 
     async def encode(number: int) -> None:
-        codec.encode(acme.events.AppendAudio(data))
+        codec.encode(append)
 
     async def dump(number: int) -> None:
         json.dumps(
@@ -107,8 +108,18 @@ async def profile_out(provider: Provider, rounds: int) -> dict[str, dict[str, fl
     floor, ours, theirs = (costs[name] * DELTA_MS for name in SIDES)
     data = random.randbytes(24 * DELTA_MS * 2)
     acme = import_module("vision_agents.plugins.acme")
-    [frame] = acme.wire.ServerCodec().encode(acme.events.AudioDelta("r", data, "i"))
-    codec = acme.wire.ClientCodec()
+    frame = json.dumps(
+        {
+            "type": "response.output_audio.delta",
+            "event_id": "event_1",
+            "response_id": "r",
+            "item_id": "i",
+            "output_index": 0,
+            "content_index": 0,
+            "delta": base64.b64encode(data).decode(),
+        }
+    )
+    codec = acme.wire.Codec()
     pcm = micros(lambda: PcmData.from_bytes(data, 24000))
     decode = micros(lambda: codec.decode(frame))
     loads = micros(lambda: base64.b64decode(json.loads(frame)["delta"]))
@@ -125,8 +136,9 @@ async def profile_barge_in(provider: Provider, rounds: int) -> dict[str, dict[st
         taken = await barge_in(sides, provider, 40, 20, rounds)
     floor, ours, theirs = (statistics.median(taken[name]) * 1000 for name in SIDES)
     acme = import_module("vision_agents.plugins.acme")
-    [frame] = acme.wire.ServerCodec().encode(acme.events.UserSpeechStarted("item"))
-    codec = acme.wire.ClientCodec()
+    started = {"type": "input_audio_buffer.speech_started", "audio_start_ms": 0}
+    frame = json.dumps({**started, "event_id": "event_1", "item_id": "item"})
+    codec = acme.wire.Codec()
     decode = micros(lambda: codec.decode(frame))
     loads = micros(lambda: json.loads(frame))
     rest = (ours - floor - decode, theirs - floor - loads)

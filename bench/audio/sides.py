@@ -84,7 +84,7 @@ class Floor:
 
 
 class Plugin:
-    """A plugin behind the house's own interface."""
+    """A plugin behind Vision Agents' own interface."""
 
     def __init__(self, llm: Realtime, rate: int, line: int) -> None:
         self.line = line

@@ -21,6 +21,7 @@ from realtime_testkit.realtime import Realtime
 from realtime_testkit.recorders import EventRecorder
 from realtime_testkit.scenarios import (
     ALICE,
+    BOB,
     INSTRUCTIONS,
     KEY,
     fence,
@@ -340,7 +341,7 @@ class Session(Contract):
         connection = await provider.connection()
         # More than the sockets hold, so that a sender has to wait in the middle.
         loud = frames(ramp(round(transport.flood_s * facts.input_rate)), facts.input_rate, ms=5000)
-        speaking = asyncio.create_task(speak(llm, transport, loud))
+        speaking = asyncio.gather(*(speak(llm, transport, loud, each) for each in (ALICE, BOB)))
         await connection.wait_audio(1)
         asking = [asyncio.create_task(_ask(llm, f"canary {number}?")) for number in range(4)]
         for number in range(1, 5):

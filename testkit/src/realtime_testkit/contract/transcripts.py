@@ -508,6 +508,23 @@ class Transcripts(Contract):
         await fence(connection, record)
         assert output.user_lines() == wanted
 
+    async def test_tr4_final_repeated_after_the_answer_is_emitted_once(
+        self, output: OutputRecorder, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """A final transcript repeated after the answer began emits nothing more of the turn."""
+        facts.need("transcription", "ids")
+        await hears(connection, "One canary.")
+        await say(connection, text="Yes", status=None)
+        finals = [item for item in output.user_said() if item.mode == "final"]
+        while not finals:
+            await fence(connection, record)
+            finals = [item for item in output.user_said() if item.mode == "final"]
+        count = len(output.user_said())
+        await connection.send(protocol.UserTranscript("One canary.", True, "user_1"))
+        await fence(connection, record)
+        await fence(connection, record)
+        assert len(output.user_said()) == count
+
     async def test_tr4_repeated_whole_text_is_emitted_once(
         self, flow: AgentFlow, connection: Connection, record: EventRecorder, facts: Facts
     ) -> None:

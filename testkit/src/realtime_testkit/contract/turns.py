@@ -1148,6 +1148,29 @@ class Turns(Contract):
         assert {cut.item_id for cut in cuts} == {"item_1", "item_2"}
         assert sum(cut.audio_end_ms for cut in cuts) <= played_ms
 
+    async def test_tn6_second_interruption_truncates_nothing_again(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        long: bytes,
+    ) -> None:
+        """Two interruptions before the cancel is confirmed send one cancel and one truncation."""
+        facts.need("truncation", "cancellation", "speech_starts")
+        await say(connection, audio=long, status=None)
+        await output.until(lambda: bool(output.chunks()), "speech")
+        await llm.interrupt()
+        await llm.interrupt()
+        await is_interrupted(connection, facts)
+        await fence(connection, record)
+        await connection.send(protocol.ResponseDone("response_1", "cancelled"))
+        await fence(connection, record)
+        assert len(connection.received(protocol.CancelResponse)) == 1
+        cut = [each.item_id for each in connection.received(protocol.TruncateItem)]
+        assert len(cut) == len(set(cut)), f"truncated again: {cut}"
+
     async def test_tn6_written_answer_is_not_truncated(
         self,
         llm: Realtime,

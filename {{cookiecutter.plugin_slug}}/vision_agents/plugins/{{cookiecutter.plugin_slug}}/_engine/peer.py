@@ -19,6 +19,7 @@ from aiortc.mediastreams import MediaStreamTrack
 from getstream.video.rtc.track_util import PcmData
 
 from .errors import TransportFailure
+from .protocols import Frame
 from .tracks import AudioSender, Sound, VideoSender, sounds
 
 MAX_UNREAD = 4000
@@ -38,9 +39,6 @@ CLOSE_TIMEOUT_S = 0.5
 
 logger = logging.getLogger(__name__)
 _closing: set[asyncio.Task[None]] = set()
-
-
-Frame = str | bytes
 
 
 class Peer:
@@ -86,13 +84,8 @@ class Peer:
 
     async def close(self) -> None:
         """Close and release everything; a peer that does not answer is cut off."""
-        channel = self._channel
         try:
-            if (
-                self._gone is None
-                and channel is not None
-                and channel.readyState == "open"
-            ):
+            if self._gone is None and (channel := self._open_channel()):
                 # What was sent before has arrived once the peer closes it, too.
                 channel.close()
                 await asyncio.wait_for(self._parted.wait(), CLOSE_TIMEOUT_S)
@@ -117,18 +110,15 @@ class Peer:
         self._listen_to(self._connection.createDataChannel(channel))
         offer = await self._connection.createOffer()
         # Asks ICE servers, and must not be cut off in that: see _settle.
-        self._gathering = asyncio.create_task(
-            self._connection.setLocalDescription(offer)
-        )
+        gathering = self._connection.setLocalDescription(offer)
+        self._gathering = asyncio.create_task(gathering)
         try:
             await asyncio.shield(self._gathering)
         except OSError as error:
             raise TransportFailure(f"ICE: {type(error).__name__}") from None
         described = self._connection.localDescription.sdp
         if "a=candidate:" not in described:
-            raise TransportFailure(
-                "no network interface but loopback, which ICE leaves out"
-            )
+            raise TransportFailure("no network interface but loopback")
         return described
 
     async def accept(self, answer: str) -> None:
@@ -139,17 +129,15 @@ class Peer:
         """
         usable = True
         try:
-            await self._connection.setRemoteDescription(
-                RTCSessionDescription(answer, "answer")
-            )
+            description = RTCSessionDescription(answer, "answer")
+            await self._connection.setRemoteDescription(description)
         except Exception as error:  # noqa: BLE001 - the library reads before it checks: any may come
             logger.debug("The answer cannot be used: %s", type(error).__name__)
             usable = False
         if not usable:
             raise TransportFailure("the answer is no session description", usable=False)
-        if stated := re.search(
-            r"^a=max-message-size:(\d{1,12})\s*$", answer, re.MULTILINE
-        ):
+        stated = re.search(r"(?m)^a=max-message-size:(\d{1,12})\s*$", answer)
+        if stated:
             self.max_message_bytes = int(stated[1]) or 2**31
         await self._opened.wait()
         self._still_there()
@@ -184,8 +172,8 @@ class Peer:
             TransportFailure: the connection is gone.
         """
         self._still_there()
-        channel = self._channel
-        if channel is None or channel.readyState != "open":
+        channel = self._open_channel()
+        if channel is None:
             raise TransportFailure("the channel is not open")
         channel.send(frame)
         while channel.bufferedAmount:
@@ -214,6 +202,10 @@ class Peer:
         if self._gone is not None:
             raise TransportFailure(self._gone.reason, code=self._gone.code)
 
+    def _open_channel(self) -> RTCDataChannel | None:
+        channel = self._channel
+        return channel if channel and channel.readyState == "open" else None
+
     def _listen_to(self, channel: RTCDataChannel) -> None:
         self._channel = channel
         channel.on("open", self._on_open)
@@ -235,26 +227,18 @@ class Peer:
         self._parted.set()
         if self._gone is None:
             lost = TransportFailure("the channel is lost")
-            self._goodbye = asyncio.get_running_loop().call_later(
-                GOODBYE_S, self._end, lost
-            )
+            loop = asyncio.get_running_loop()
+            self._goodbye = loop.call_later(GOODBYE_S, self._end, lost)
 
     def _on_state(self) -> None:
-        sctp, state = self._connection.sctp, self._connection.connectionState
-        if (
-            state == "closed"
-            and sctp is not None
-            and sctp.transport.transport.state == "failed"
-        ):
-            state = "failed"  # nothing came for too long: closed by this end, not by the peer
+        state, sctp = self._connection.connectionState, self._connection.sctp
+        # Where nothing came for too long, this end closes the connection.
+        silent = sctp is not None and sctp.transport.transport.state == "failed"
         if state in ("failed", "closed"):
             self._settled.set()
-            ended = TransportFailure("the peer ended the connection", code=1000)
-            self._end(
-                TransportFailure("the connection failed")
-                if state == "failed"
-                else ended
-            )
+            lost = state == "failed" or silent
+            reason = "the connection failed" if lost else "the peer closed it"
+            self._end(TransportFailure(reason, code=None if lost else 1000))
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
