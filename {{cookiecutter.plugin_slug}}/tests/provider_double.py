@@ -33,7 +33,7 @@ class Provider({{ cookiecutter.wire }}.{% if cookiecutter.transport == 'webrtc' 
 {%- endif %}
 
 
-def quiet(output: object) -> object:
+def _quiet(output: object) -> object:
     """A tool's result that starts no answer."""
     return {{ cookiecutter.plugin_slug }}.ToolResult(output, respond=False)
 
@@ -47,7 +47,7 @@ SUBJECT = Subject(
     response_error={{ cookiecutter.plugin_slug }}.ResponseError,
     codec=wire.Codec,
     types=(session_types, session_events),
-    quiet_result=quiet,
+    quiet_result=_quiet,
     native_method="{{ cookiecutter.native_method }}",
     api_key_variable="{{ cookiecutter.__env_prefix }}_API_KEY",
     folder=Path(__file__).parent,

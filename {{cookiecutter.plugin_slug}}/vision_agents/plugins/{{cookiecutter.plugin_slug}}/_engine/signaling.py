@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass  # noqa: TID251 - they open no connection
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
