@@ -50,8 +50,8 @@ class Frozen(BaseException):
 class Pulse(threading.Thread):
     """Watches from outside the loop of the scenario at hand.
 
-    Time for which the process waits for a processor does not count: a busy machine is no
-    frozen loop.
+    Time for which the process waits for a processor or collects garbage does not count: a
+    busy machine is no frozen loop, and how much there is to collect is the suite's matter.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,10 @@ class Pulse(threading.Thread):
         self._gaps: list[str] = []
         self._suspect = ""
         self._beaten_at = self._woken_at = self._waited_at = time.monotonic()
-        self._waited = _waited_s()
+        self._lost = {"stalled": 0.0, "collecting": 0.0}
+        self._collecting_since = 0.0
+        self._waited = self._waited_s()
+        gc.callbacks.append(self._on_collection)
 
     def begin(self) -> None:
         """Start to watch, from within the loop."""
@@ -91,7 +94,12 @@ class Pulse(threading.Thread):
     def run(self) -> None:
         """Look at the loop at short intervals."""
         while True:
+            slept_at, used_s = time.monotonic(), time.process_time()
             time.sleep(TICK_S)
+            late_s = time.monotonic() - slept_at - TICK_S
+            if late_s > TICK_S:
+                # What the process did not compute meanwhile, it was not let: the machine stood.
+                self._lost["stalled"] += max(0.0, late_s - time.process_time() + used_s)
             with self._looking:
                 if self._loop is not None:
                     self._look(self._loop)
@@ -103,24 +111,40 @@ class Pulse(threading.Thread):
             self._beaten = False
             self._beaten_at = self._woken_at = now
             if now - self._waited_at > GAP_S:
-                self._waited, self._waited_at = _waited_s(), now
+                self._waited, self._waited_at = self._waited_s(), now
             return
         if now - self._beaten_at < GAP_S:
             return
-        if not self._suspect and _stood_s(self._beaten_at, self._waited) > GAP_S:
+        if not self._suspect and self._stood_s(self._beaten_at) > GAP_S:
             where = _stack_of(self._loop_thread)
             # A loop that waits in select() is blocked by nobody: the machine is busy.
             if not where.partition("\n")[0].endswith("in select"):
                 self._suspect = f"the event loop stood still for {GAP_S:g} s at\n{where}"
-        if _stood_s(self._woken_at, self._waited) > FROZEN_S:
+        if self._stood_s(self._woken_at) > FROZEN_S:
             self._woken_at = time.monotonic()
             _wake(self._loop_thread)
 
     def _conclude(self) -> None:
         # The system tells what a thread waited only once it runs again: ask a second time.
-        if self._suspect and _stood_s(self._beaten_at, self._waited) > GAP_S:
+        if self._suspect and self._stood_s(self._beaten_at) > GAP_S:
             self._gaps.append(self._suspect)
         self._suspect = ""
+
+    def _on_collection(self, phase: str, details: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting_since = time.monotonic()
+        else:
+            self._lost["collecting"] += time.monotonic() - self._collecting_since
+
+    def _waited_s(self) -> dict[str, float]:
+        """How long the process could not go on so far, by cause."""
+        return _waited_by_thread() | self._lost
+
+    def _stood_s(self, since: float) -> float:
+        """How long nothing happened, without what was waited since then or shortly before."""
+        now = self._waited_s()
+        waited = sum(now[cause] - self._waited.get(cause, 0.0) for cause in now)
+        return time.monotonic() - since - waited
 
     def _beat(self) -> None:
         self._beaten = True
@@ -349,7 +373,7 @@ def at_level(level: int, *ones: logging.Logger | logging.Handler) -> Iterator[No
             each.setLevel(was)
 
 
-def _waited_s() -> dict[str, float]:
+def _waited_by_thread() -> dict[str, float]:
     """How long each thread has waited for a processor so far, where the system says so.
 
     Each counts: the loop may wait for any of them, for the interpreter's lock or for it to start.
@@ -360,12 +384,6 @@ def _waited_s() -> dict[str, float]:
             text = (thread / "schedstat").read_text(encoding="ascii")
             waited[thread.name] = int(text.split()[1]) / 1e9
     return waited
-
-
-def _stood_s(since: float, waited: dict[str, float]) -> float:
-    """How long nothing happened, without what was waited since then or shortly before."""
-    now = _waited_s()
-    return time.monotonic() - since - sum(now[name] - waited.get(name, 0.0) for name in now)
 
 
 def _stack_of(thread_id: int) -> str:

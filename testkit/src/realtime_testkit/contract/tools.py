@@ -59,7 +59,7 @@ def _endless() -> list[object]:
 
 def _deep() -> list[object]:
     deep: list[object] = ["canary"]
-    for _ in range(100_000):
+    for _ in range(20_000):
         deep = [deep]
     return deep
 
