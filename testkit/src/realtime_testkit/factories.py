@@ -36,6 +36,7 @@ class Arguments(TypedDict, total=False):
     response_timeout_s: float
     input_audio_pacing: AudioInputPacingConfig | None
     input_chunk_ms: int
+    interrupt_after_s: float | None
 
 
 class Make:

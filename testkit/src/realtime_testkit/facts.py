@@ -86,6 +86,7 @@ class Facts:
         pings: sends pings in messages, which must be answered.
         keep_alives: wants a message now and then while nobody speaks.
         usage: counts tokens.
+        usage_details: counts those that were cached, and those of audio, apart.
         expired_reason: in a close frame: worth a reconnect, whatever the code.
         fatal_reason: in a close frame: not worth a reconnect, whatever the code.
         fatal_code: an error that ends the session for good.
@@ -155,6 +156,7 @@ class Facts:
     pings: bool = False
     keep_alives: bool = False
     usage: bool = True
+    usage_details: bool = True
     expired_reason: str = "session_expired"
     fatal_reason: str = "invalid_api_key"
     fatal_code: str = "invalid_api_key"

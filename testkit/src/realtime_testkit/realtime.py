@@ -66,6 +66,10 @@ class Realtime(realtime.Realtime):
         """End the user's turn by hand."""
 
     @abc.abstractmethod
+    async def trim_history(self, keep: int) -> None:
+        """Forget all but the newest messages of the conversation."""
+
+    @abc.abstractmethod
     async def update_session(
         self,
         *,

@@ -57,7 +57,7 @@ def published() -> ModuleType:
 
 
 async def outcome(client: str) -> Run:
-    uv = shutil.which("uv")
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` sets UV
     assert uv is not None, "the clients are installed with uv: https://docs.astral.sh/uv/"
     command = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable]
     for requirement in CLIENTS[client]:

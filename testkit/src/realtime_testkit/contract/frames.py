@@ -52,7 +52,6 @@ COMMANDS: dict[str, protocol.Command] = {
     "AppendAudio": protocol.AppendAudio(bytes(960)),
     "AppendImage": protocol.AppendImage(b"a JPEG"),
     "CommitAudio": protocol.CommitAudio(),
-    "ClearAudio": protocol.ClearAudio(),
     "ClearOutput": protocol.ClearOutput(),
     "AddMessage-system": protocol.AddMessage("system", "The caller is on a boat."),
     "AddMessage-user": protocol.AddMessage("user", "When is high water?"),
@@ -123,7 +122,6 @@ CONTRACTS = {
     "AppendAudio": "AI1",
     "AppendImage": "VD1",
     "CommitAudio": "SE5",
-    "ClearAudio": "AI3",
     "ClearOutput": "TN1",
     "AddMessage": "TX1",
     "AddToolResult": "TL3",
@@ -343,15 +341,19 @@ def _given(value: "DataclassInstance") -> dict[str, object]:
     return given
 
 
+def _fields(value: object) -> dict[str, object]:
+    """The fields of a dataclass, a Struct, or whatever can be matched by position."""
+    names: tuple[str, ...] = getattr(type(value), "__match_args__", ())
+    return {name: getattr(value, name) for name in names}
+
+
 def _lost(event: object, path: Path) -> Iterator[str]:
     """Say what the event should have been told by the frame and was not."""
-    if not dataclasses.is_dataclass(event) or isinstance(event, type):
-        return
     said: list[tuple[str, object]] = []
     if path.suffix in JSON:
         leaves = [leaf for frame in _frames(path) for leaf in _leaves(json.loads(frame))]
         said = [(where, value) for where, value in leaves if value is not None]
-    fields = {k: v for k, v in dataclasses.asdict(event).items() if k not in OWN_WORDS}
+    fields = {k: v for k, v in _fields(event).items() if k not in OWN_WORDS}
     for name, value in _leaves(fields):
         given = [word for where, word in said if where.endswith(name)]
         if isinstance(value, bytes) and not _is_carried(value, [word for _, word in said]):
@@ -398,6 +400,8 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
         case list() | tuple():
             for part in value:
                 yield from _leaves(part, path)
+        case _ if fields := _fields(value):
+            yield from _leaves(fields, path)
         case _:
             yield path, value
 

@@ -319,3 +319,61 @@ class Messages(Contract):
         assert _told(again) == [("user", "I have a canary."), ("user", "Sing, canary")]
         await say(again, text="La", request_id=request.request_id)
         await asking
+
+    async def test_ms3_trimmed_messages_are_deleted_and_not_told_again(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        flow: AgentFlow,
+        facts: Facts,
+    ) -> None:
+        """All but the newest answers are deleted at the provider, and no later session has them."""
+        facts.need("history", "text")
+        for number in (1, 2, 3):
+            asking = asyncio.create_task(final(llm.simple_response(f"Canary {number}")))
+            request = await connection.wait_for(protocol.CreateResponse, number)
+            answer = f"Canary song {number}"
+            await say(connection, f"response_{number}", text=answer, request_id=request.request_id)
+            await asking
+            await flow.reads(*[("assistant", f"Canary song {n + 1}") for n in range(number)])
+        await llm.trim_history(3)
+        await fence(connection, record)
+        deleted = [command.item_id for command in connection.received(protocol.DeleteItem)]
+        assert deleted == (["item_response_1"] if facts.ids else [])
+        connection.abort()
+        again = await provider.connection(2)
+        await again.wait_for(protocol.AddMessage, 3)
+        await fence(again, record)
+        kept = ("assistant", "Canary song 2"), ("user", "Canary 3"), ("assistant", "Canary song 3")
+        assert _told(again) == list(kept)
+
+    async def test_ms3_all_can_be_forgotten(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+    ) -> None:
+        """After everything was forgotten a new session is told only what was said since."""
+        facts.need("history", "text")
+        conversation = InMemoryConversation("", [Message("I have a canary.", role="user")])
+        llm.set_conversation(conversation)
+        await connection.wait_for(protocol.AddMessage)
+        await llm.trim_history(0)
+        asking = asyncio.create_task(final(llm.simple_response("Sing, canary")))
+        request = await connection.wait_for(protocol.CreateResponse)
+        await say(connection, text="La", request_id=request.request_id)
+        await asking
+        connection.abort()
+        again = await provider.connection(2)
+        await again.wait_for(protocol.AddMessage, 2)
+        await fence(again, record)
+        assert _told(again) == [("user", "Sing, canary"), ("assistant", "La")]
+
+    async def test_ms3_impossible_number_is_refused(self, llm: Realtime) -> None:
+        """A negative number of messages is a ValueError that names the argument."""
+        with pytest.raises(ValueError, match="keep=-1"):
+            await llm.trim_history(-1)

@@ -764,6 +764,20 @@ class Native(Contract):
         counted = [meters.counted(f"llm.tokens.{kind}", name) for kind in ("input", "output")]
         assert counted == [7, 11]
 
+    async def test_us1_final_has_the_tokens_in_detail(
+        self, llm: Realtime, connection: Connection, facts: Facts, native: NativeCall
+    ) -> None:
+        """The final says how many tokens were cached, and how many were of audio."""
+        facts.need("usage", "usage_details")
+        asked = Asked(native(llm, PROMPT))
+        request = await connection.wait_for(protocol.CreateResponse)
+        await say(connection, text="La", status=None, request_id=request.request_id)
+        usage = protocol.Usage(7, 11, 18, 3, 2, 5)
+        await connection.send(protocol.ResponseDone("response_1", usage=usage))
+        counted = vars(await asked.final())["usage"]
+        details = ("cached_tokens", "input_audio_tokens", "output_audio_tokens")
+        assert [getattr(counted, name) for name in details] == [3, 2, 5]
+
     async def test_us1_final_has_the_tokens_of_all_its_responses(
         self,
         make: Make,

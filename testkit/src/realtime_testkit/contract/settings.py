@@ -35,7 +35,7 @@ CLEAR_DB = 25
 
 
 class Settings(Contract):
-    """Tests of EF1 to EF8."""
+    """Tests of EF1 to EF9."""
 
     async def test_ef1_interruptions_are_switched_off_and_on(
         self, llm: Realtime, connection: Connection, record: EventRecorder, facts: Facts, make: Make
@@ -314,6 +314,49 @@ class Settings(Contract):
             config = connection.received(protocol.Configure)[0].config
             assert config.transcription == "canary-transcribe"
             connection.abort()
+
+    @pytest.mark.parametrize("after_s", [None, 30.0])
+    async def test_ef9_speech_within_the_policy_stops_nothing(
+        self,
+        make: Make,
+        provider: Provider,
+        facts: Facts,
+        after_s: float | None,
+    ) -> None:
+        """With interruptions off, or after longer speech only, a short word stops no answer."""
+        facts.need("quiet_detection", "speech_events")
+        llm = make(interrupt_after_s=after_s)
+        output = make.listen(llm, answers=True)
+        await llm.connect()
+        connection = await provider.connection()
+        assert connection.config is not None
+        assert holds(connection.config.turn_detection, facts.quiet_detection)
+        await _answers_under_speech(connection, output, "response_1")
+        await connection.send(protocol.ResponseDone("response_1"))
+        assert not (await output.done("response_1")).interrupted
+        await fence(connection, make.record(llm))
+        assert not connection.received(protocol.CancelResponse)
+
+    async def test_ef9_longer_speech_interrupts(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """Speech that goes on for the time asked for stops the answer; that which ended does not."""
+        facts.need("quiet_detection", "speech_events")
+        llm = make(interrupt_after_s=0.05)
+        output = make.listen(llm, answers=True)
+        await llm.connect()
+        connection = await provider.connection()
+        await _answers_under_speech(connection, output, "response_1")
+        await asyncio.sleep(0.1)  # nothing may happen
+        assert not output.dones("response_1")
+        await connection.send(protocol.UserSpeechStarted("user_2"))
+        assert (await output.done("response_1")).interrupted
+
+    @pytest.mark.parametrize("after_s", [-1.0, -0.001])
+    async def test_ef9_impossible_time_is_refused(self, make: Make, after_s: float) -> None:
+        """A negative time is a ValueError that names the argument and what was given."""
+        with pytest.raises(ValueError, match=f"interrupt_after_s={after_s}"):
+            make(interrupt_after_s=after_s)
 
 
 async def _answers_under_speech(

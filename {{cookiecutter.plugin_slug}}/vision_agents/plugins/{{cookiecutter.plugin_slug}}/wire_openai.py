@@ -280,8 +280,6 @@ class Codec:
                 return [self._item(_message(AddMessage("user", "", (picture,))))]
             case commands.CommitAudio():
                 return [self._frame("input_audio_buffer.commit")]
-            case commands.ClearAudio():
-                return [self._frame("input_audio_buffer.clear")]
             case commands.ClearOutput():
                 return [self._frame("output_audio_buffer.clear")]
             case commands.Configure(config, previous, update_id):
@@ -513,6 +511,8 @@ def _session(config: commands.SessionConfig) -> JSONObject:
         detection = dict(config.turn_detection)
     elif config.turn_detection:
         detection = {"type": "server_vad"}
+    if detection is not None and not config.interrupts:
+        detection = {"interrupt_response": False} | detection
     transcription: JSONObject | None = None
     if config.transcription:
         named = config.transcription if isinstance(config.transcription, str) else None

@@ -96,10 +96,10 @@ class Codec:
                 return [
                     _frame(setup=_setup(config) | {"sessionResumption": resumption})
                 ]
+            case commands.AppendImage(data):
+                return [_frame(realtimeInput={"picture": data})]
             case commands.CommitAudio():
                 return [_frame(realtimeInput={"ended": True})]
-            case commands.ClearAudio():
-                return [_frame(realtimeInput={"dropped": True})]
             case commands.AddMessage(role, text) if text:
                 turn = {"role": _ROLES[role], "parts": [{"text": text}]}
                 return [_frame(clientContent={"turns": [turn]})]

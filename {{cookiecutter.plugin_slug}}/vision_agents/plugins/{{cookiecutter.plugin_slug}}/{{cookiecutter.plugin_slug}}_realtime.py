@@ -6,6 +6,7 @@ client.py, its messages in wire.py. _engine/ is the same in every realtime plugi
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -84,6 +85,8 @@ class Realtime(realtime.Realtime):
         turn_detection: True for the provider's default, False for manual turns
             (`commit_audio`), a mapping for the provider's own settings.
         transcription: transcribe the user's speech; a text names the model for it.
+        interrupt_after_s: how long the user has to speak before that interrupts the agent;
+            None for never. Other than 0 it needs a provider that leaves this to its client.
         tool_choice: "auto", "none", "required" or the name of a tool.
         modalities: "audio", or "text" for answers without speech.
         options: session settings named as the provider names them; they win over all others.
@@ -110,6 +113,7 @@ class Realtime(realtime.Realtime):
         fps: int = 1,
         turn_detection: bool | Mapping[str, object] = True,
         transcription: bool | str = True,
+        interrupt_after_s: float | None = 0.0,
         tool_choice: str = "auto",
         modalities: Modality = "audio",
         options: Mapping[str, object] | None = None,
@@ -122,18 +126,20 @@ class Realtime(realtime.Realtime):
             raise ValueError(
                 f"model={model!r} is empty: name one of the provider's models"
             )
-        if fps <= 0:
-            raise ValueError(f"fps={fps!r} must be positive: frames a second")
+        positive = {
+            "fps": fps,
+            "tool_timeout_s": tool_timeout_s,
+            "response_timeout_s": response_timeout_s,
+        }
+        for name, value in positive.items():
+            if value <= 0:
+                raise ValueError(f"{name}={value!r} must be positive")
+        if interrupt_after_s is not None and interrupt_after_s < 0:
+            raise ValueError(
+                f"interrupt_after_s={interrupt_after_s!r} must not be negative"
+            )
         if modalities not in ("audio", "text"):
             raise ValueError(f'modalities={modalities!r} must be "audio" or "text"')
-        if tool_timeout_s <= 0:
-            raise ValueError(
-                f"tool_timeout_s={tool_timeout_s!r} must be positive: seconds"
-            )
-        if response_timeout_s <= 0:
-            raise ValueError(
-                f"response_timeout_s={response_timeout_s!r} must be positive: seconds"
-            )
         if not 0 <= input_chunk_ms <= MAX_INPUT_CHUNK_MS:
             raise ValueError(
                 f"input_chunk_ms={input_chunk_ms!r} must be 0 to {MAX_INPUT_CHUNK_MS}: milliseconds"
@@ -145,13 +151,13 @@ class Realtime(realtime.Realtime):
             modalities=modalities,
             turn_detection=turn_detection,
             transcription=transcription,
+            interrupts=interrupt_after_s == 0,
             input_rate=INPUT_SAMPLE_RATE,
             output_rate=OUTPUT_SAMPLE_RATE,
             options=dict(options or {}),
         )
-        settings = wire.Codec().settings(
-            config
-        )  # raises ValueError for unusable formats
+        # Raises ValueError for formats that cannot be used.
+        settings = wire.Codec().settings(config)
         super().__init__(fps=fps, input_audio_pacing=input_audio_pacing)
         self.model = model
         self.client = client if client is not None else build_client(api_key, base_url)
@@ -164,7 +170,7 @@ class Realtime(realtime.Realtime):
                 read=self._handle_events,
                 connected=self._announce,
                 disconnected=self._on_disconnected,
-                error=self._report_failure,
+                error=self._emit_error_event,
                 llm_error=self._report,
                 run_tool=self._run_one_tool,
                 config=self._with_agent,
@@ -176,6 +182,7 @@ class Realtime(realtime.Realtime):
             tool_timeout_s=tool_timeout_s,
             response_timeout_s=response_timeout_s,
             input_chunk_ms=input_chunk_ms,
+            interrupt_after_s=interrupt_after_s,
         )
         self._output = self._call.output
 {%- if cookiecutter.video == 'yes' %}
@@ -293,12 +300,9 @@ class Realtime(realtime.Realtime):
 
         Yields and raises what `{{ cookiecutter.native_method }}` does.
         """
-        stream = self.{{ cookiecutter.native_method }}(text)
-        try:
+        async with aclosing(self.{{ cookiecutter.native_method }}(text)) as stream:
             async for item in stream:
                 yield item
-        finally:
-            await stream.aclose()
 
     async def {{ cookiecutter.native_method }}(
         self, *args: object, **kwargs: object
@@ -323,12 +327,10 @@ class Realtime(realtime.Realtime):
         if len(args) > 1:
             raise TypeError(f"one positional argument, the prompt, not {len(args)}")
         prompt = self._normalize_message(args[0]) if args else []
-        stream = self._call.requests.ask(prompt, kwargs, self.model)
-        try:
+        asked = self._call.requests.ask(prompt, kwargs, self.model)
+        async with aclosing(asked) as stream:
             async for item in stream:
                 yield item
-        finally:
-            await stream.aclose()
 
     async def update_session(
         self,
@@ -348,16 +350,29 @@ class Realtime(realtime.Realtime):
         if instructions is not None:
             super().set_instructions(instructions)
         asked = self._call.configuration.asked
+        if turn_detection is None:
+            turn_detection = asked.turn_detection
         changed = replace(
             asked,
-            turn_detection=asked.turn_detection
-            if turn_detection is None
-            else turn_detection,
+            turn_detection=turn_detection,
             tool_choice=tool_choice or asked.tool_choice,
             modalities=modalities or asked.modalities,
             options=asked.options if options is None else dict(options),
         )
         await self._call.change(changed)
+
+    async def trim_history(self, keep: int) -> None:
+        """Forget all but the newest messages, here and at the provider.
+
+        Messages that the provider gave no id, as those sent as text, are forgotten there
+        with the session; the next one is not told of them.
+
+        Args:
+            keep: how many messages stay.
+        """
+        if keep < 0:
+            raise ValueError(f"keep={keep!r} must not be negative")
+        await self._call.trim(keep)
 
     def set_instructions(self, instructions: Instructions | str) -> None:
         """Set the instructions; the provider is told at once while connected."""
@@ -413,24 +428,14 @@ class Realtime(realtime.Realtime):
             session_config={**session, **rates}, capabilities=CAPABILITIES
         )
 
-    def _report_failure(self, error: Exception, context: str) -> None:
-        self._emit_error_event(error, context=context)
-
     def _report(self, error: Exception) -> None:
         code = error.code if isinstance(error, ProviderError) else None
         self.on_llm_error(error=error, error_code=code)
 
     def _with_agent(self, config: SessionConfig) -> SessionConfig:
         """Add the instructions and tools of the moment to a configuration."""
-        tools = (
-            Tool(
-                tool["name"],
-                tool.get("description", ""),
-                tool.get("parameters_schema", {}),
-            )
-            for tool in self.get_available_functions()
-        )
-        return replace(config, instructions=self._instructions, tools=tuple(tools))
+        tools = tuple(map(Tool.of, self.get_available_functions()))
+        return replace(config, instructions=self._instructions, tools=tools)
 
     def _restore(self, config: SessionConfig) -> None:
         """Take back instructions that the provider refused."""

@@ -137,6 +137,8 @@ class Codec(WireCodec):
             handle = resumption.handle if resumption is not None else None
             yield protocol.Configure(config_of(message.setup), resume=handle)
         if message.realtime_input is not None:
+            if message.realtime_input.picture is not None:
+                yield protocol.AppendImage(message.realtime_input.picture)
             if message.realtime_input.dropped:
                 yield protocol.ClearAudio()
             if message.realtime_input.ended:

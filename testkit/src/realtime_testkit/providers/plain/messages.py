@@ -72,8 +72,9 @@ class ClientContent(Strict):
 
 
 class RealtimeInput(Strict):
-    """What becomes of the audio that was sent."""
+    """What becomes of the audio that was sent; or a picture, in Base64."""
 
+    picture: bytes | None = None
     ended: bool = False
     dropped: bool = False
 

@@ -28,6 +28,7 @@ from .session_types import (
     CancelResponse,
     Command,
     CommitAudio,
+    DeleteItem,
     RequestForm,
     SessionConfig,
     SessionSettings,
@@ -68,6 +69,7 @@ class Call:
         tool_timeout_s: float,
         response_timeout_s: float,
         input_chunk_ms: int,
+        interrupt_after_s: float | None,
     ) -> None:
         self._client = client
         self._host = host
@@ -95,6 +97,7 @@ class Call:
             self.scheduler,
             self.history,
             settings=settings,
+            interrupt_after_s=interrupt_after_s,
             clear_output=host.clear_output,
             tell=self.tell,
         )
@@ -164,6 +167,10 @@ class Call:
             raise
         if session is not None:
             self._follow(session)
+
+    async def trim(self, keep: int) -> None:
+        """Forget all but the newest messages; see Realtime.trim_history."""
+        await self.tell(*map(DeleteItem, self.history.trim(keep)))
 
     def set_messages(self, messages: Messages) -> None:
         """Take the agent's conversation; the session is told what it holds already."""

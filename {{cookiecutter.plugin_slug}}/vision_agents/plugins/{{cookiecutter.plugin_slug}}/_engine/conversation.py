@@ -1,5 +1,6 @@
 """Who speaks: turns, barge-in, truncation, and what is shown of both sides."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ class Conversation:
 
     Args:
         settings: of the open session.
+        interrupt_after_s: how long the user has to speak before that interrupts the agent;
+            None for never.
         clear_output: the base class's interrupt().
         tell: sends commands to the session, if there is one.
     """
@@ -34,6 +37,7 @@ class Conversation:
         history: History,
         *,
         settings: SessionSettings,
+        interrupt_after_s: float | None,
         clear_output: Callable[[], Awaitable[None]],
         tell: Callable[..., Awaitable[None]],
     ) -> None:
@@ -43,6 +47,8 @@ class Conversation:
         self._output = output
         self._scheduler = scheduler
         self._history = history
+        self._interrupt_after_s = interrupt_after_s
+        self._interrupting: asyncio.Task[None] | None = None
         self._clear_output = clear_output
         self._tell = tell
         self._playback = Playback()
@@ -70,8 +76,8 @@ class Conversation:
             return
         self.turns.start(item_id, self.speaker)
         self._scheduler.user_started()
-        if barges_in and self.settings.interrupts_response and self.busy:
-            await self.barge_in()
+        if barges_in and self.busy:
+            await self._interrupt()
         self.turns.announce(ended=False)
 
     def speech_stopped(self, item_id: str | None, *, answered: bool = True) -> None:
@@ -132,6 +138,7 @@ class Conversation:
         if not response.aside:
             if response.id not in self._entries:
                 self._entries[response.id] = self._history.begin("assistant")
+            self._entries[response.id].name(event.item_id)
             self._show(response)
 
     def response_started(self, response: Response) -> None:
@@ -223,10 +230,32 @@ class Conversation:
 
     def forget(self) -> None:
         """Forget what belongs to a session that is gone."""
+        self._stop_waiting()
         self.turns.forget()
         self._waiting.clear()
         self._entries.clear()
         self._playback = Playback()
+
+    async def _interrupt(self) -> None:
+        """Barge in, at once or when the user has spoken for long enough."""
+        if self._interrupt_after_s:
+            self._stop_waiting()
+            self._interrupting = asyncio.create_task(
+                self._interrupt_later(self._interrupt_after_s)
+            )
+        elif self._interrupt_after_s is not None and self.settings.interrupts_response:
+            await self.barge_in()
+
+    async def _interrupt_later(self, seconds: float) -> None:
+        turn = self.turns.current
+        await asyncio.sleep(seconds)
+        if turn is self.turns.current and self.turns.speaking and self.busy:
+            await self.barge_in()
+
+    def _stop_waiting(self) -> None:
+        if self._interrupting is not None:
+            self._interrupting.cancel()
+            self._interrupting = None
 
     def _show_cut(
         self, response: Response, now: float, *, announce: bool, over: bool

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 from vision_agents.core.agents.conversation import Message
 
+from .bounded import BoundedDict
 from .session_types import AddMessage, Role
 
 MAX_ENTRIES = 200
@@ -16,6 +17,9 @@ MAX_ENTRIES = 200
 
 MAX_CHARACTERS = 1_000_000
 """How much text they may hold together."""
+
+MAX_ITEMS = 64
+"""How many items a message may consist of, the newest."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,8 @@ class Entry:
         told: the open session knows it.
         shown: the text as the agent's conversation has it, if that is another.
         at: when it began, in seconds since the epoch.
+        items: ids of what it consists of, in the open session.
+        forgotten: nobody is told of it any more.
     """
 
     role: Role
@@ -36,6 +42,20 @@ class Entry:
     told: bool = True
     shown: str = ""
     at: float = field(default_factory=time.time)
+    items: BoundedDict[str, None] = field(
+        default_factory=lambda: BoundedDict(MAX_ITEMS)
+    )
+    forgotten: bool = False
+
+    @property
+    def tellable(self) -> bool:
+        """It is there to be told, and has something to tell."""
+        return not self.forgotten and bool(self.text.strip() or self.images)
+
+    def name(self, item_id: str | None) -> None:
+        """Note that this item of the open session is the message, or a part of it."""
+        if item_id is not None:
+            self.items[item_id] = None
 
 
 class History:
@@ -48,12 +68,13 @@ class History:
     @property
     def ends_with_user(self) -> bool:
         """The last message is the user's."""
-        entries = [entry for entry in self._entries if entry.text or entry.images]
+        entries = [entry for entry in self._entries if entry.tellable]
         return bool(entries) and entries[-1].role == "user"
 
-    def begin(self, role: Role) -> Entry:
+    def begin(self, role: Role, item_id: str | None = None) -> Entry:
         """Take the next place in the conversation for a message that begins now."""
         entry = Entry(role)
+        entry.name(item_id)
         self._add(entry)
         return entry
 
@@ -86,10 +107,20 @@ class History:
         known = self._resumable if resumed and self._resumable is not None else set()
         for entry in self._entries:
             entry.told = id(entry) in known
+            if not entry.told:
+                entry.items.clear()
+
+    def trim(self, keep: int) -> list[str]:
+        """Forget all but the newest messages; returns the ids of what they consist of."""
+        known = [entry for entry in self._entries if not entry.forgotten]
+        old = known[: max(0, len(known) - keep)]
+        for entry in old:
+            entry.forgotten = True  # and kept, so that `merge` does not bring it back
+        return [item_id for entry in old for item_id in entry.items]
 
     def untold(self) -> list[AddMessage]:
         """Return what the open session does not know, which counts as told from here on."""
-        new = [e for e in self._entries if not e.told and (e.text.strip() or e.images)]
+        new = [entry for entry in self._entries if not entry.told and entry.tellable]
         for entry in new:
             entry.told = True
         return [AddMessage(entry.role, entry.text, entry.images) for entry in new]

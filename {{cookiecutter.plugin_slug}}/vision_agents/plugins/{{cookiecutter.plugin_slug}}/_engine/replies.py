@@ -4,9 +4,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from msgspec import structs
 from vision_agents.core.llm.llm import LLMResponseDelta, LLMResponseFinal
 from vision_agents.core.utils.stream import Stream
 
@@ -27,8 +28,15 @@ def new_request_id() -> str:
 
 def add_usage(one: Usage, other: Usage) -> Usage:
     """Add token counts; what neither states stays None."""
-    counts = zip(astuple(one), astuple(other), strict=True)
+    counts = zip(*map(structs.astuple, (one, other)), strict=True)
     return Usage(*(b if a is None else a if b is None else a + b for a, b in counts))
+
+
+@dataclass
+class ResponseFinal(LLMResponseFinal):
+    """The end of a response, with its tokens in detail: those cached, and those of audio."""
+
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,9 +105,9 @@ class Reply:
             time_to_first_token_ms=self.first_ms if is_first else None,
         )
 
-    def final(self, model: str) -> LLMResponseFinal:
+    def final(self, model: str) -> ResponseFinal:
         """All that was said, and what it took."""
-        return LLMResponseFinal(
+        return ResponseFinal(
             text="".join(map(str, self.texts)),
             item_id=self.item_id,
             latency_ms=ms_since(self.started_at),
@@ -109,6 +117,7 @@ class Reply:
             total_tokens=self.usage.total_tokens,
             model=model,
             original=self.original,
+            usage=self.usage,
         )
 
 

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from .errors import (
     MalformedFrame,
     SessionEnd,
@@ -322,7 +324,7 @@ class Session:
                 self._follow(settings or self.settings)
                 self._settle(update_id, None)
             case Fault(code, request_id):
-                event = replace(event, code=printable(code, self._secrets))
+                event = structs.replace(event, code=printable(code, self._secrets))
                 if request_id in self._updates:
                     refusal = SessionError(
                         f"the change was refused ({event.code})", code=event.code
@@ -333,7 +335,7 @@ class Session:
                 if ended is not None and not event.harmless:
                     raise ended
             case ResponseDone(code=str(code)) | UserTranscriptFailed(code=str(code)):
-                event = replace(event, code=printable(code, self._secrets))
+                event = structs.replace(event, code=printable(code, self._secrets))
         return event
 
     def _follow(self, settings: SessionSettings) -> None:

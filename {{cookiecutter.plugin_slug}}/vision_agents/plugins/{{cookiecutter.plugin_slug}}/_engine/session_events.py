@@ -1,17 +1,23 @@
 """The events that come out of a session: what wire.py makes of the provider's messages."""
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from .session_types import AudioFormat, JSONObject, SessionSettings
 
 ResponseStatus = Literal["completed", "cancelled", "failed", "incomplete"]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class Event(Struct, frozen=True):
+    """What a session tells. Its repr shows nothing of what people said."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class SessionOpened(Event, frozen=True):
     """The provider greets a new connection; formats it dictates."""
 
     session_id: str | None = None
@@ -19,123 +25,109 @@ class SessionOpened:
     output: AudioFormat | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionAccepted:
+class SessionAccepted(Event, frozen=True):
     """A configuration is in force; ``settings`` where the provider stated them."""
 
     settings: SessionSettings | None = None
     update_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resumable:
+class Resumable(Event, frozen=True):
     """The session as it is now can be continued by ``handle``; with None it cannot."""
 
-    handle: str | None = field(repr=False)
+    handle: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UserSpeechStarted:
+class UserSpeechStarted(Event, frozen=True):
     """The provider hears the user; ``item_id`` is the message this will become."""
 
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UserSpeechStopped:
+class UserSpeechStopped(Event, frozen=True):
     """The provider heard the end of the user's turn."""
 
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AudioCommitted:
+class AudioCommitted(Event, frozen=True):
     """The user's audio became an item of the conversation."""
 
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UserTranscript:
+class UserTranscript(Event, frozen=True):
     """What the user said: the next piece of it, or with ``final`` all of it so far."""
 
-    text: str = field(repr=False)
+    text: str
     final: bool = False
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UserTranscriptFailed:
+class UserTranscriptFailed(Event, frozen=True):
     """The user's audio could not be transcribed."""
 
     item_id: str | None = None
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseStarted:
+class ResponseStarted(Event, frozen=True):
     """A response began; ``request_id`` if the provider says which request it answers."""
 
     response_id: str
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AudioDelta:
+class AudioDelta(Event, frozen=True):
     """The next piece of a response's speech, split at any byte."""
 
     response_id: str
-    data: bytes = field(repr=False)
+    data: bytes
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutputStarted:
+class OutputStarted(Event, frozen=True):
     """The provider's track carries a response's speech from here on (WebRTC)."""
 
     response_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class OutputStopped:
+class OutputStopped(Event, frozen=True):
     """All of a response's speech was sent, or with ``cleared`` the rest is dropped (WebRTC)."""
 
     response_id: str
     cleared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(Event, frozen=True):
     """The next piece of a response's text, or of the transcript of its speech."""
 
     response_id: str
-    text: str = field(repr=False)
+    text: str
     spoken: bool = True
     item_id: str | None = None
     output_index: int = 0
     content_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TextDone:
+class TextDone(Event, frozen=True):
     """The text so far of one content part; it replaces the deltas, unless it is empty."""
 
     response_id: str
-    text: str = field(repr=False)
+    text: str
     spoken: bool = True
     item_id: str | None = None
     output_index: int = 0
     content_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Event, frozen=True):
     """The model calls a tool; sent once its arguments are complete."""
 
     response_id: str
     call_id: str
     name: str
-    arguments: str = field(repr=False)
+    arguments: str
     item_id: str | None = None
 
     def parse(self) -> JSONObject:
@@ -150,22 +142,19 @@ class ToolCall:
             raise ValueError("the arguments are not a JSON object") from error
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallCancelled:
+class ToolCallCancelled(Event, frozen=True):
     """The provider no longer wants the result of a call."""
 
     call_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(Event, frozen=True):
     """The provider stopped a response because the user spoke, or a request came."""
 
     response_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens that a response cost; None where the provider does not say."""
 
     input_tokens: int | None = None
@@ -176,8 +165,7 @@ class Usage:
     output_audio_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseDone:
+class ResponseDone(Event, frozen=True):
     """A response ended; nothing more of it follows.
 
     Attributes:
@@ -189,11 +177,10 @@ class ResponseDone:
     status: ResponseStatus = "completed"
     usage: Usage = Usage()
     code: str | None = None
-    original: object = field(default=None, repr=False)
+    original: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Event, frozen=True):
     """The provider reports an error.
 
     Attributes:
@@ -210,23 +197,13 @@ class Fault:
     idle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(Event, frozen=True):
     """A frame that could not be read; ``reason`` holds none of its content."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Event, frozen=True):
     """The provider asks whether the client is there; answered with Pong."""
 
-    token: str = field(repr=False)
-
-
-Event = (
-    SessionOpened | SessionAccepted | Resumable | UserSpeechStarted | UserSpeechStopped
-    | AudioCommitted | UserTranscript | UserTranscriptFailed | ResponseStarted | AudioDelta
-    | OutputStarted | OutputStopped | TextDelta | TextDone | ToolCall | ToolCallCancelled
-    | Interrupted | ResponseDone | Fault | Malformed | Ping
-)  # fmt: skip
+    token: str

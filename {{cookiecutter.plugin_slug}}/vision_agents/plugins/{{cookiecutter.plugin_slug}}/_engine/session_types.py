@@ -6,7 +6,10 @@ Audio is packed and mono, in the format of the session's settings.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
+
+from msgspec import Struct
+from vision_agents.core.llm.llm_types import ToolSchema
 
 Role = Literal["system", "user", "assistant"]
 Modality = Literal["audio", "text"]
@@ -29,6 +32,12 @@ class Tool:
     description: str = field(repr=False)
     parameters: Mapping[str, object] = field(repr=False)
 
+    @classmethod
+    def of(cls, schema: ToolSchema) -> Self:
+        """Take a function as Vision Agents describes it."""
+        parameters = schema.get("parameters_schema", {})
+        return cls(schema["name"], schema.get("description", ""), parameters)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -37,6 +46,7 @@ class SessionConfig:
     Attributes:
         turn_detection: True for the provider's default, False for manual commits,
             a mapping for the provider's own settings.
+        interrupts: the user's speech stops the provider's answer at once.
         transcription: transcribe the user's speech; a text names the model for it.
         input_rate: sample rate of the audio sent, Hz.
         output_rate: sample rate of the audio asked for, Hz.
@@ -50,6 +60,7 @@ class SessionConfig:
     tool_choice: str = "auto"
     modalities: Modality = "audio"
     turn_detection: bool | Mapping[str, object] = True
+    interrupts: bool = True
     transcription: bool | str = True
     input_rate: int = 24000
     output_rate: int = 24000
@@ -100,8 +111,14 @@ class Traits:
     keep_alive_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Configure:
+class Command(Struct, frozen=True):
+    """What a session is told. Its repr shows nothing of what people said."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class Configure(Command, frozen=True):
     """Configure the session, or with ``previous`` change what differs from it.
 
     Attributes:
@@ -112,73 +129,59 @@ class Configure:
     config: SessionConfig
     previous: SessionConfig | None = None
     update_id: str | None = None
-    resume: str | None = field(default=None, repr=False)
+    resume: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AppendAudio:
+class AppendAudio(Command, frozen=True):
     """Audio from the user's microphone, in the session's input format."""
 
-    data: bytes = field(repr=False)
+    data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AppendImage:
+class AppendImage(Command, frozen=True):
     """A picture of the user's camera or screen, JPEG."""
 
-    data: bytes = field(repr=False)
+    data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CommitAudio:
+class CommitAudio(Command, frozen=True):
     """End the user's turn, in a session without turn detection."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClearAudio:
-    """Discard audio that was appended and not yet committed."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClearOutput:
+class ClearOutput(Command, frozen=True):
     """Stop playing what was generated already (WebRTC)."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddMessage:
+class AddMessage(Command, frozen=True):
     """Add a message to the conversation; ``images`` are data or https URLs."""
 
     role: Role
-    text: str = field(repr=False)
-    images: tuple[str, ...] = field(default=(), repr=False)
+    text: str
+    images: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AddToolResult:
+class AddToolResult(Command, frozen=True):
     """Answer a tool call with what the tool returned: text, or other data of JSON's."""
 
     call_id: str
     name: str
-    output: object = field(repr=False)
+    output: object
 
 
-@dataclass(frozen=True, slots=True)
-class CreateResponse:
+class CreateResponse(Command, frozen=True):
     """Ask for a response; ``options`` go to the provider unchanged."""
 
     request_id: str
-    options: Mapping[str, object] = field(default_factory=dict, repr=False)
+    options: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class CancelResponse:
+class CancelResponse(Command, frozen=True):
     """Stop generating a response; without an id, the one in progress."""
 
     response_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TruncateItem:
+class TruncateItem(Command, frozen=True):
     """Forget what was said after ``audio_end_ms`` of an item's audio."""
 
     item_id: str
@@ -186,29 +189,20 @@ class TruncateItem:
     content_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteItem:
+class DeleteItem(Command, frozen=True):
     """Remove an item from the provider's conversation."""
 
     item_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Command, frozen=True):
     """Answer a Ping."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeepAlive:
+class KeepAlive(Command, frozen=True):
     """Keep a silent session open."""
-
-
-Command = (
-    Configure | AppendAudio | AppendImage | CommitAudio | ClearAudio | ClearOutput | AddMessage
-    | AddToolResult | CreateResponse | CancelResponse | TruncateItem | DeleteItem | Pong | KeepAlive
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

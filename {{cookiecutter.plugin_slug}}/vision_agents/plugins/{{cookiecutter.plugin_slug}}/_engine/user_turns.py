@@ -77,7 +77,8 @@ class UserTurns:
     def start(self, item_id: str | None, participant: Participant | None) -> None:
         """A turn begins."""
         self.show_finals()
-        self.current = UserTurn(item_id, participant, self._history.begin("user"))
+        entry = self._history.begin("user", item_id)
+        self.current = UserTurn(item_id, participant, entry)
         self._turns[item_id] = self.current
 
     def announce(self, *, ended: bool) -> None:
@@ -101,6 +102,7 @@ class UserTurns:
             and item_id not in self._turns
         ):
             self.current.item_id = item_id
+            self.current.entry.name(item_id)
             self._turns[item_id] = self.current
 
     def find(self, event: UserTranscript) -> UserTurn | None:
