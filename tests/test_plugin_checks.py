@@ -4,6 +4,7 @@ The conventions of Vision Agents are checked in test_conventions.py.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,10 @@ NAMED = {
     "short_names": "Construct or Session or Native",
 }
 """Plugins that differ from the default one in their names only, and what may depend on these."""
+
+BROKEN_ON_PURPOSE = "rb1 or rb2 or bd1 or Conventions or Packaging"
+"""Tests that send what is not as published, or more than can be validated in time, or that read
+the plugin's files."""
 
 OVER_WEBRTC = {
     "webrtc": "Lifecycle or Session or AudioIn or AudioOut or WebRTC or Frames",
@@ -83,6 +88,22 @@ class TestSuite:
         """The whole suite of a plugin passes, and nothing is left to do."""
         printed = run_suite(plugins[name], python, "-n0", "--contract=strict")
         assert ", 0 to do" in printed
+
+    def test_every_frame_is_as_published(self, generate: Generator, tmp_path: Path) -> None:
+        """In the whole suite the SDK's models take all that is sent and received, as it is."""
+        path = generate(tmp_path).path
+        double = path / "tests" / "provider_double.py"
+        text = double.read_text(encoding="utf-8")
+        checked = text.replace("Provider(openai.Provider)", "Provider(Checked, openai.Provider)")
+        assert checked != text
+        imported = "from testkit.tests.providers.checked import Checked\n"
+        double.write_text(
+            checked.replace("from realtime_testkit", imported + "from realtime_testkit", 1)
+        )
+        found_at = os.pathsep.join(map(str, (path, ROOT)))
+        command = (sys.executable, "-m", "pytest", "-n0", "-k", f"not ({BROKEN_ON_PURPOSE})")
+        printed = run(*command, cwd=path, PYTHONPATH=found_at)
+        assert " passed" in printed
 
     @pytest.mark.parametrize("name", NAMED)
     def test_names_make_no_difference(

@@ -9,8 +9,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from inspect import isawaitable
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,10 +17,11 @@ from aiortc import RTCIceServer
 from websockets.client import backoff
 
 from . import wire
+from ._engine.access import ApiKey, check_key, current_key, is_endpoint, is_loopback
 from ._engine.errors import SessionEnd, SessionError, TransportFailure
 from ._engine.peer import Peer
 from ._engine.session_types import SessionConfig
-from ._engine.signaling import is_loopback, post_offer
+from ._engine.signaling import post_offer
 from ._engine.webrtc import WebRTCSession
 
 API_KEY_VARIABLE = "{{ cookiecutter.__env_prefix }}_API_KEY"
@@ -47,9 +47,6 @@ FATAL_REASONS = (
     "model_not_found",
 )
 """Error codes that end the session for good."""
-
-ApiKey = str | Callable[[], str | Awaitable[str]]
-"""A key, or what returns one for each connection."""
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +143,8 @@ class Client:
         reconnect_attempts: int = 8,
     ) -> None:
         if isinstance(api_key, str):
-            _check_key(api_key)
-        if not _is_endpoint(base_url):
+            check_key(api_key)
+        if not is_endpoint(base_url, "http", "https"):
             raise ValueError(
                 f"base_url={base_url!r} is no endpoint: give http:// or https://, a host and a path"
             )
@@ -205,7 +202,7 @@ class Client:
         failure: SessionError | None
         try:
             async with asyncio.timeout_at(deadline):
-                key = await self._key()
+                key = await current_key(self._api_key)
                 await peer.accept(
                     await self._answer(await peer.offer(CHANNEL), config, key)
                 )
@@ -237,29 +234,3 @@ class Client:
         form.add_field("session", session, content_type="application/json")
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/sdp"}
         return await post_offer(self.base_url, form, headers)
-
-    async def _key(self) -> str:
-        if isinstance(self._api_key, str):
-            return self._api_key
-        key = self._api_key()
-        if isawaitable(key):
-            key = await key
-        return _check_key(key)
-
-
-def _check_key(key: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(
-            "api_key cannot be sent in a header: it is empty, or has spaces, line ends or "
-            "characters that are not ASCII"
-        )
-    return key
-
-
-def _is_endpoint(base_url: str) -> bool:
-    try:
-        url = urlsplit(base_url)
-        url.port  # noqa: B018 - reading it is what checks it
-    except ValueError:
-        return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and not url.fragment

@@ -8,17 +8,17 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from inspect import isawaitable
+from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from websockets.client import backoff
 
 from . import wire
+from ._engine.access import ApiKey, check_key, current_key, is_endpoint, is_loopback
 from ._engine.errors import SessionEnd, SessionError, TransportFailure
 from ._engine.session import Session
 from ._engine.session_types import SessionConfig
-from ._engine.websocket import is_loopback, open_websocket
+from ._engine.websocket import open_websocket
 
 API_KEY_VARIABLE = "{{ cookiecutter.__env_prefix }}_API_KEY"
 
@@ -43,9 +43,6 @@ FATAL_REASONS = (
     "model_not_found",
 )
 """Close reasons and error codes that end the session for good, whatever the close code."""
-
-ApiKey = str | Callable[[], str | Awaitable[str]]
-"""A key, or what returns one for each connection."""
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +143,8 @@ class Client:
         reconnect_attempts: int = 8,
     ) -> None:
         if isinstance(api_key, str):
-            _check_key(api_key)
-        if not _is_endpoint(base_url):
+            check_key(api_key)
+        if not is_endpoint(base_url, "ws", "wss"):
             raise ValueError(
                 f"base_url={base_url!r} is no endpoint: give ws:// or wss://, a host and a path"
             )
@@ -198,7 +195,7 @@ class Client:
         failure: SessionError | None
         try:
             async with asyncio.timeout_at(deadline):
-                key = await self._key()
+                key = await current_key(self._api_key)
                 headers = {"Authorization": f"Bearer {key}"}
                 websocket = await open_websocket(self._url(config.model), headers)
         except TransportFailure as error:
@@ -226,35 +223,9 @@ class Client:
         raise failure  # without a cause: nothing of the request may reach a log
 
     def _url(self, model: str) -> str:
-        """Add the model to the endpoint's query."""
+        """Add the model to the endpoint's query, unless that names one."""
         url = urlsplit(self.base_url)
-        query = [*parse_qsl(url.query, keep_blank_values=True), ("model", model)]
+        query = parse_qsl(url.query, keep_blank_values=True)
+        if "model" not in dict(query):
+            query.append(("model", model))
         return urlunsplit(url._replace(query=urlencode(query)))
-
-    async def _key(self) -> str:
-        if isinstance(self._api_key, str):
-            return self._api_key
-        try:
-            key = self._api_key()
-            return _check_key(await key if isawaitable(key) else key)
-        except Exception as error:  # noqa: BLE001 - a caller's own function may raise anything
-            failure = type(error).__name__
-        raise SessionError(f"api_key() returned no usable key ({failure})")
-
-
-def _check_key(key: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(
-            "api_key cannot be sent in a header: it is empty, or has spaces, line ends or "
-            "characters that are not ASCII"
-        )
-    return key
-
-
-def _is_endpoint(base_url: str) -> bool:
-    try:
-        url = urlsplit(base_url)
-        url.port  # noqa: B018 - reading it is what checks it
-    except ValueError:
-        return False
-    return url.scheme in ("ws", "wss") and bool(url.hostname) and not url.fragment

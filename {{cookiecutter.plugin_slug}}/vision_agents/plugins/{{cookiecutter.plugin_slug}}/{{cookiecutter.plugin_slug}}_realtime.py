@@ -23,6 +23,7 @@ from vision_agents.core.utils.video_forwarder import VideoForwarder
 
 from . import wire
 from ._engine import session_events as events
+from ._engine.access import ApiKey
 from ._engine.call import Call, Host
 from ._engine.connection import RealtimeClient
 from ._engine.errors import ProviderError
@@ -32,7 +33,7 @@ from ._engine.session_types import Modality, SessionConfig, Tool
 {%- if cookiecutter.video == 'yes' %}
 from ._engine.video import VideoInput
 {%- endif %}
-from .client import ApiKey, build_client
+from .client import build_client
 
 if TYPE_CHECKING:
     from vision_agents.core.agents import Conversation
@@ -228,8 +229,8 @@ class Realtime(realtime.Realtime):
                 conversation.turns.name(item_id)
             case events.UserTranscript():
                 await conversation.user_transcript(event)
-            case events.UserTranscriptFailed():
-                conversation.turns.settle()
+            case events.UserTranscriptFailed(code=code):
+                conversation.transcript_failed(code)
             case events.ResponseStarted():
                 await call.response_started(event)
             case events.ResponseDone():

@@ -232,6 +232,8 @@ class Call:
         else:
             self.connection.healthy()
             self.conversation.response_done(response)
+            if event.status == "incomplete":
+                logger.warning("A response is incomplete: %s", event.code or "unknown")
             if event.status == "failed":
                 failure = ResponseError(
                     "the response failed", code=event.code or "unknown"

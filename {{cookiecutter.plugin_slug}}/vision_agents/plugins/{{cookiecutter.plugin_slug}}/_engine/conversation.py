@@ -1,6 +1,7 @@
 """Who speaks: turns, barge-in, truncation, and what is shown of both sides."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from .user_turns import MAX_TURNS, UserTurns
 
 if TYPE_CHECKING:
     from vision_agents.core.edge.types import Participant
+
+logger = logging.getLogger(__name__)
 
 
 class Conversation:
@@ -101,6 +104,11 @@ class Conversation:
         if event.final and turn is self.turns.current and not self.turns.reports_speech:
             self.speech_stopped(event.item_id, answered=False)
         self.turns.hear(turn, event, hurry=bool(self._waiting))
+
+    def transcript_failed(self, code: str | None) -> None:
+        """The user's speech could not be transcribed: nothing of it will be shown."""
+        logger.warning("A turn of the user was not transcribed: %s", code or "unknown")
+        self.turns.settle()
 
     def audio(self, event: AudioDelta) -> None:
         """Take a piece of the agent's speech."""

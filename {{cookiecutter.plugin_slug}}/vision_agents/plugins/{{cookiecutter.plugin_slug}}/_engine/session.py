@@ -25,6 +25,7 @@ from .session_events import (
     ResponseDone,
     SessionAccepted,
     SessionOpened,
+    ToolCall,
     UserTranscriptFailed,
 )
 from .session_types import (
@@ -334,6 +335,8 @@ class Session:
                 ended = self._classify(event.code, "")
                 if ended is not None and not event.harmless:
                     raise ended
+            case ToolCall(name=name):
+                event = structs.replace(event, name=printable(name, self._secrets))
             case ResponseDone(code=str(code)) | UserTranscriptFailed(code=str(code)):
                 event = structs.replace(event, code=printable(code, self._secrets))
         return event

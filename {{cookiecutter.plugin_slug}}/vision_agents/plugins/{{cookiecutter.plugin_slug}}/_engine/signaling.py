@@ -1,25 +1,16 @@
 """Has a provider answer an offer, in one HTTP request whose failures are TransportFailure."""
 
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from .access import is_loopback
 from .errors import TransportFailure
 
 MAX_ANSWER_BYTES = 256 * 1024
 """A longer answer is no session description."""
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def post_offer(

@@ -1,6 +1,7 @@
 """Runs the tools that the model calls, beside the reading of the session."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ MAX_CALLS = 256
 
 GRACE_S = 0.1
 """How long close() lets tools finish before it cancels them."""
+
+logger = logging.getLogger(__name__)
 
 _running_call: ContextVar[str] = ContextVar("running_call", default="")
 
@@ -70,7 +73,10 @@ class Tools:
 
     def call(self, session: Session, call: ToolCall, response: Response) -> None:
         """Run a tool; one that is told twice runs once."""
-        if call.call_id in self._seen or len(self._tasks) >= MAX_CALLS:
+        if call.call_id in self._seen:
+            return
+        if len(self._tasks) >= MAX_CALLS:
+            logger.warning("A call was left out: %d tools run or wait", MAX_CALLS)
             return
         self._seen[call.call_id] = None
         response.calls += 1

@@ -1,10 +1,8 @@
 """A WebSocket connection whose failures are all TransportFailure."""
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -16,6 +14,7 @@ from websockets.exceptions import (
     InvalidURI,
 )
 
+from .access import is_loopback
 from .errors import TransportFailure
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -44,15 +43,6 @@ class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Follow no redirect: the request carries the API key."""
         return exc
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def open_websocket(url: str, headers: Mapping[str, str]) -> "WebSocket":
