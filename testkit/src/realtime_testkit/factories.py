@@ -1,8 +1,8 @@
 """Builds the Realtime under test, and closes it at the end of the scenario."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from vision_agents.core.utils.audio_input_pacer import AudioInputPacingConfig
 
@@ -85,9 +85,14 @@ class Make:
         reconnect_delay_s: float = 0.005,
         reconnect_max_delay_s: float = 0.02,
         reconnect_attempts: int = 5,
+        **more: float,
     ) -> object:
-        """Build a client with short delays and few attempts."""
-        return self._subject.client(
+        """Build a client with short delays and few attempts.
+
+        `more` are arguments that not every client takes.
+        """
+        build = cast("Callable[..., object]", self._subject.client)
+        return build(
             api_key,
             (on or self._provider).url if base_url is None else base_url,
             connect_timeout_s=connect_timeout_s,
@@ -95,6 +100,7 @@ class Make:
             reconnect_delay_s=reconnect_delay_s,
             reconnect_max_delay_s=reconnect_max_delay_s,
             reconnect_attempts=reconnect_attempts,
+            **more,
         )
 
     def record(self, llm: Realtime) -> EventRecorder:

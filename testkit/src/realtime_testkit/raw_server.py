@@ -26,10 +26,12 @@ class RawServer:
             function is given the request.
         port: 0 for any.
         tls: with TLS, and a certificate that nobody trusts.
+        silent: answer nothing, and wait for the client to hang up.
 
     Attributes:
         port: where it listens.
         connections: how many there were.
+        open: how many there are.
         received: what was received on all of them, after TLS.
     """
 
@@ -39,12 +41,15 @@ class RawServer:
         *,
         port: int = 0,
         tls: bool = False,
+        silent: bool = False,
     ) -> None:
         self.port = port
         self.connections = 0
+        self.open = 0
         self.received = b""
         self._answer = answer
         self._tls = tls
+        self._silent = silent
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,8 +72,17 @@ class RawServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
+        try:
+            await self._answer_one(reader, writer)
+        finally:
+            self.open -= 1
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            if self._answer is not None:
+            if self._silent:
+                self.received += await reader.read()
+            elif self._answer is not None:
                 request = await reader.readuntil(HEAD_END)
                 self.received += request
                 answer = self._answer

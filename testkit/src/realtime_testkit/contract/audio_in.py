@@ -20,6 +20,7 @@ from realtime_testkit.recorders import EventRecorder
 from realtime_testkit.scenarios import (
     ALICE,
     BOB,
+    begun,
     fence,
     say,
     speak,
@@ -30,6 +31,7 @@ from realtime_testkit.signals import (
     level_db,
     ramp,
     samples_of,
+    silence,
     sinad_db,
     tone,
 )
@@ -37,6 +39,7 @@ from realtime_testkit.transport import Transport
 
 from .base import Contract
 
+CAROL = Participant(None, "carol", "participant-carol")
 MAX_FRAME_BYTES = 64 * 1024
 MARK = 11111
 """A level that occurs nowhere but in audio that must not arrive."""
@@ -453,6 +456,39 @@ class AudioIn(Contract):
         assert [least <= len(turn) <= most for turn in turns[:-1]] == [True, True], (
             f"turns of {[len(turn) for turn in turns]} bytes, spoken were {spoken}"
         )
+
+    async def test_ai7_commit_while_others_begin_to_speak_sends_the_rest(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport
+    ) -> None:
+        """commit_audio() sends the rest of both speakers while a third begins.
+
+        It has to wait meanwhile, for the line is full.
+        """
+        facts.need("manual_turns")
+        transport.needs_messages()
+        llm = make(client=make.client(send_timeout_s=5.0), turn_detection=False, input_chunk_ms=200)
+        await llm.connect()
+        connection = await provider.connection()
+        flood = frames(silence(transport.flood_s, facts.input_rate), facts.input_rate, ms=5000)
+        flooding = begun(speak(llm, transport, flood, CAROL))
+        spoken = frames(tone(440, 0.16, facts.input_rate), facts.input_rate)
+        for participant in (ALICE, BOB):
+            for pcm in spoken:
+                await llm.process_audio(pcm, participant)
+        committing = begun(llm.commit_audio(respond=False))
+        for number in itertools.count():
+            if committing.done():
+                break
+            await llm.process_audio(spoken[0], Participant(None, f"{number}", f"{number}"))
+            await asyncio.sleep(0)
+        await committing
+        await flooding
+        await connection.wait_for(protocol.CommitAudio)
+        commands = connection.commands
+        commit = commands.index(connection.received(protocol.CommitAudio)[0])
+        before = [each.data for each in commands[:commit] if isinstance(each, protocol.AppendAudio)]
+        loud_s = np.count_nonzero(samples_of(b"".join(before))) / facts.input_rate
+        assert loud_s > 0.3, f"{loud_s:.2f} s of 0.32 s arrived"
 
 
 class Said:

@@ -32,6 +32,7 @@ from realtime_testkit.signals import (
     ramp,
     samples_of,
     sinad_db,
+    speech,
     tone,
 )
 from realtime_testkit.transport import Transport
@@ -98,19 +99,20 @@ class AudioOut(Contract):
         assert output.speech() == spoken
 
     async def test_ao2_audio_byte_by_byte_is_joined(
-        self, output: OutputRecorder, connection: Connection
+        self, output: OutputRecorder, connection: Connection, facts: Facts, transport: Transport
     ) -> None:
         """Audio sent byte by byte is emitted unchanged."""
-        spoken = ramp(60).tobytes()
+        transport.needs_messages()
+        spoken = speech(2.5, facts.output_rate)
         await say(connection, audio=_split(spoken, list(range(1, len(spoken)))))
         await output.done("response_1")
         assert output.speech() == spoken
 
     async def test_ao2_odd_byte_stays_in_its_response(
-        self, output: OutputRecorder, connection: Connection
+        self, output: OutputRecorder, connection: Connection, facts: Facts
     ) -> None:
         """Half a sample at the end of one response does not shift the audio of the next."""
-        spoken = ramp(480).tobytes()
+        spoken = speech(200, facts.output_rate)
         await say(connection, "response_1", audio=spoken + b"\x01")
         await say(connection, "response_2", audio=spoken)
         await output.done("response_2")
@@ -262,7 +264,7 @@ class AudioOut(Contract):
         self, output: OutputRecorder, connection: Connection, facts: Facts
     ) -> None:
         """Each piece of audio is emitted exactly once, in order."""
-        spoken = ramp(facts.output_rate // 2).tobytes()
+        spoken = speech(500, facts.output_rate)
         pieces = [spoken[start : start + 960] for start in range(0, len(spoken), 960)]
         await say(connection, audio=pieces, text="a canary sings a song")
         await output.done("response_1")

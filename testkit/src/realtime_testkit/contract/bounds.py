@@ -2,13 +2,8 @@
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import logging
-import time
-import weakref
-from collections import deque
-from collections.abc import Collection, Iterable
 
 import pytest
 from vision_agents.core.edge.types import Participant
@@ -17,12 +12,14 @@ from vision_agents.core.llm.realtime import RealtimeAudioOutput
 from realtime_testkit import protocol
 from realtime_testkit.factories import Make
 from realtime_testkit.facts import Facts
+from realtime_testkit.kept import allocated_by, kept_bytes, kept_items
 from realtime_testkit.providers.connection import Connection
 from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime
 from realtime_testkit.recorders import EventRecorder
 from realtime_testkit.scenarios import (
     Asked,
+    NativeCall,
     begun,
     converse,
     fence,
@@ -39,11 +36,16 @@ from realtime_testkit.watchdog import Watchdog
 from .base import Contract
 
 A_WORD = frames(tone(300, 0.02, 48000), 48000)
+A_PIECE = "canary " * 10
 ROUNDS = 600
 SESSIONS = 10
-PIECES = 500
+SPEAKERS = 100
+CALLS = 300
+LAST_CALLS = 40
 GROWTH = 0.1
 """More objects and items than this, for each of the last rounds, are kept for ever."""
+
+MIB = 1024 * 1024
 
 
 class Bounds(Contract):
@@ -71,7 +73,7 @@ class Bounds(Contract):
         await again.wait_for(protocol.AddMessage)
         await converse(llm, output, again, "response_99")
         told = again.received(protocol.AddMessage)
-        assert sum(len(message.text) for message in told) <= 8 * 1024 * 1024
+        assert sum(len(message.text) for message in told) <= 8 * MIB
         assert any(message.text.startswith("19 ") for message in told), "the newest is missing"
 
     @pytest.mark.allows("loop gaps", "many logs")
@@ -101,7 +103,7 @@ class Bounds(Contract):
             llm.output.clear()
             if what == "calls":
                 await passes(0.5)  # tools may still run
-            kept.append(_kept_by(subject))
+            kept.append(kept_items(subject))
         grown = kept[2] - kept[1]
         assert grown < rounds * GROWTH, f"{grown} more items for {rounds} {what}: {kept}"
 
@@ -140,55 +142,149 @@ class Bounds(Contract):
                     await llm.close()
                     await llm.connect()
             llm.output.clear()
-            kept.append(_kept_by(subject))
+            kept.append(kept_items(subject))
         grown = kept[2] - kept[1]
         assert grown < SESSIONS, f"{grown} more items for {SESSIONS} sessions: {kept}"
 
+    @pytest.mark.parametrize("how", ["answered", "abandoned"])
+    async def test_bd1_native_calls_are_forgotten(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        native: NativeCall,
+        subject: Subject,
+        how: str,
+    ) -> None:
+        """What the plugin keeps does not grow with native calls, read to the end or abandoned."""
+        kept = dict[int, int]()
+        for number in range(1, CALLS + 1):
+            stream = native(llm, f"Sing, canary {number}")
+            asked = begun(anext(stream))
+            request = await connection.wait_for(protocol.CreateResponse, number)
+            response_id, request_id = f"response_{number}", request.request_id
+            await say(connection, response_id, text="La", request_id=request_id, status=None)
+            await asked
+            if how == "abandoned":
+                await stream.aclose()
+            await connection.send(protocol.ResponseDone(response_id))
+            async for _ in stream:
+                pass
+            if number >= CALLS - LAST_CALLS and not (CALLS - number) % LAST_CALLS:
+                await fence(connection, record)
+                llm.output.clear()
+                kept[number] = kept_items(subject)
+        grown = kept[CALLS] - kept[CALLS - LAST_CALLS]
+        assert grown < LAST_CALLS * GROWTH, f"{grown} more items for {LAST_CALLS} calls: {kept}"
+
+    @pytest.mark.allows("loop gaps")
+    @pytest.mark.parametrize("whose", ["the agent", "the user"])
+    async def test_bd1_text_kept_of_one_turn_is_bounded(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        subject: Subject,
+        facts: Facts,
+        transport: Transport,
+        whose: str,
+    ) -> None:
+        """Of a text of 20 MiB that does not end, no more than 8 MiB are kept."""
+        transport.needs_messages()
+        if whose == "the user":
+            facts.need("transcription", "partial_transcripts")
+            await speak(llm, transport, A_WORD)
+        else:
+            await connection.send(protocol.ResponseStarted("response_1"))
+        for number in range(10):
+            text = f"{number} " + "canary " * (2 * MIB // 7)
+            if whose == "the user":
+                await connection.send(protocol.UserTranscript(text, False, "user_1"))
+            else:
+                await connection.send(protocol.TextDelta("response_1", text, item_id="item_1"))
+            await fence(connection, record)
+            llm.output.clear()
+        kept = kept_bytes(subject)
+        assert kept <= 8 * MIB, f"{kept} bytes are kept"
+
+    @pytest.mark.allows("loop gaps")
+    async def test_bd1_output_that_nobody_reads_is_bounded(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        subject: Subject,
+        facts: Facts,
+        transport: Transport,
+        watchdog: Watchdog,
+    ) -> None:
+        """Where nobody reads the output, 64 MiB of 96 MiB are kept at most, the newest.
+
+        There is at most one warning.
+        """
+        transport.needs_messages()
+        await connection.send(protocol.ResponseStarted("response_1"))
+        piece = speech(1000 * MIB / 2 / facts.output_rate, facts.output_rate)
+        provider.rewrite = lambda frame: itertools.repeat(frame, 96)
+        await connection.send(protocol.AudioDelta("response_1", piece, "item_1"))
+        provider.rewrite = None
+        last = speech(20, facts.output_rate)
+        await connection.send(protocol.AudioDelta("response_1", last, "item_1"))
+        await fence(connection, record)
+        kept = kept_bytes(subject)
+        assert kept <= 64 * MIB, f"{kept} bytes are kept"
+        waiting = [each for each in llm.output.peek() if isinstance(each, RealtimeAudioOutput)]
+        assert waiting[-1].data.samples.tobytes() == last, "the newest is missing"
+        warnings = [line for line in watchdog.log_lines if line.startswith("WARNING")]
+        assert len(warnings) <= 1, warnings
+
     @pytest.mark.allows("loop gaps")
     async def test_bd2_speakers_are_forgotten(
-        self, make: Make, provider: Provider, transport: Transport
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        subject: Subject,
     ) -> None:
-        """Of many speakers the oldest are forgotten."""
-        llm = make()
-        await llm.connect()
-        speakers: list[weakref.ref[Participant]] = []
-        for number in range(200):
-            speaker = Participant(None, f"user-{number}", f"participant-{number}")
-            speakers.append(weakref.ref(speaker))
-            for pcm in A_WORD:
-                await llm.process_audio(pcm, speaker)
-            await asyncio.sleep(0)
-        del speaker
-        gc.collect()
-        kept = sum(speaker() is not None for speaker in speakers)
-        assert kept <= 100, f"{kept} of 200 speakers are kept"
+        """What the plugin keeps does not grow with those who ever spoke."""
+        kept = list[int]()
+        for start in range(0, 3 * SPEAKERS, SPEAKERS):
+            for number in range(start, start + SPEAKERS):
+                speaker = Participant(None, f"user-{number}", f"participant-{number}")
+                for pcm in A_WORD:
+                    await llm.process_audio(pcm, speaker)
+            await fence(connection, record)
+            kept.append(kept_items(subject))
+        grown = kept[2] - kept[1]
+        assert grown < SPEAKERS * GROWTH, f"{grown} more items for {SPEAKERS} speakers: {kept}"
 
     @pytest.mark.allows("loop gaps", "open connections", "many logs")
-    async def test_bd3_frames_before_acceptance_are_bounded(
-        self, make: Make, provider: Provider, facts: Facts, transport: Transport, subject: Subject
+    @pytest.mark.parametrize("what", ["long texts", "many events"])
+    async def test_bd3_too_much_before_acceptance_ends_the_attempt(
+        self, make: Make, provider: Provider, transport: Transport, subject: Subject, what: str
     ) -> None:
-        """Of what comes before the session is accepted, no more than 16 MiB are kept.
-
-        The provider sends 60 long transcripts. connect() may raise instead.
-        """
-        facts.need("transcription")
+        """connect() raises where 20 MiB or 5,000 events come first; 16 MiB are kept at most."""
         provider.accepts.clear()
-        llm = make()
-        output = make.listen(llm)
+        llm = make(client=make.client(connect_timeout_s=15.0))
         connecting = begun(llm.connect())
         connection = await provider.connection()
-        text = "canary " * (transport.full // 7)
-        for number in range(10):
-            if connection.closed.is_set() or connecting.done():
-                break
-            with contextlib.suppress(ConnectionError):
-                await connection.send(protocol.UserTranscript(text, True, f"user_{number}"))
+        text, count = A_PIECE, 5000
+        if what == "long texts":
+            text = "canary " * (min(2 * MIB, transport.full) // 7)
+            count = 20 * MIB // len(text)
+        with contextlib.suppress(ConnectionError):
+            await connection.send(protocol.ResponseStarted("response_1"))
+            for _ in range(count):
+                if connection.closed.is_set() or connecting.done():
+                    break
+                await connection.send(protocol.TextDelta("response_1", text, item_id="item_1"))
         provider.accepts.set()
-        with contextlib.suppress(subject.session_error):
+        with pytest.raises(subject.session_error):
             await connecting
-            await fence(connection, make.record(llm))
-        kept = sum(len(said.text) for said in output.user_said())
-        assert kept <= 16 * 1024 * 1024, f"{kept} characters were kept"
+        assert not llm.connected
+        kept = kept_bytes(subject)
+        assert kept <= 16 * MIB, f"{kept} bytes are kept"
 
     async def test_bd4_tools_run_side_by_side_up_to_a_limit(
         self, make: Make, provider: Provider, facts: Facts
@@ -221,36 +317,43 @@ class Bounds(Contract):
 
     @pytest.mark.allows("loop gaps")
     @pytest.mark.parametrize("asked", [True, False], ids=["asked for", "of its own accord"])
-    async def test_bd5_long_text_costs_the_same_a_piece(
+    async def test_bd5_piece_of_a_long_text_allocates_no_more_than_an_early_one(
         self,
         llm: Realtime,
         connection: Connection,
-        provider: Provider,
         record: EventRecorder,
         facts: Facts,
         transport: Transport,
         asked: bool,
     ) -> None:
-        """A piece of a long text takes no more than five times the CPU time of an early one."""
-        if asked:
-            facts.need("text")
+        """Pieces after 512 KiB and after 8 MiB of a text are handled without a copy of it."""
         request_id = None
         if asked:
+            facts.need("text")
             asking = Asked(llm.simple_response("Sing, canary"))
             request_id = (await asking.request(connection)).request_id
         await connection.send(protocol.ResponseStarted("response_1", request_id))
-        text = "canary " * (transport.full // 7000)
-        costs: list[float] = []
-        for _ in range(6):
-            began = time.thread_time()
-            provider.rewrite = lambda frame: itertools.repeat(frame, PIECES)
+        frames_of = dict[str, str | bytes]()
+        for text in (A_PIECE, "canary " * (min(MIB // 2, transport.full) // 7)):
             await connection.send(protocol.TextDelta("response_1", text, item_id="item_1"))
-            provider.rewrite = None
+            frames_of[text] = connection.sent[-1]
+        small, large = frames_of.values()
+        size = len(max(frames_of, key=len))
+
+        async def pieces(frame: str | bytes, count: int) -> None:
+            for _ in range(count):
+                await connection.send_raw(frame)  # the provider would make copies
             await fence(connection, record)
             llm.output.clear()
-            costs.append(time.thread_time() - began)
-        early = max(costs[:2])
-        assert min(costs[3:]) < 5 * early, f"seconds for {PIECES} pieces each: {costs}"
+
+        await pieces(small, 1)
+        took = [await allocated_by(pieces(small, 10))]
+        sent = size
+        for total in (MIB // 2, min(8 * MIB, 20 * transport.full)):
+            await pieces(large, (total - sent) // size)
+            sent = total
+            took.append(await allocated_by(pieces(small, 10)))
+        assert max(took) < 400_000, f"bytes in use for ten pieces: {took}"
         await connection.send(protocol.ResponseDone("response_1"))
         if asked:
             await asking.task
@@ -302,23 +405,3 @@ def _unfinished(what: str, number: int) -> list[protocol.Event]:
         protocol.TextDelta(response, "canary ", item_id=item),
         protocol.ResponseDone(response),
     ]
-
-
-def _kept_by(subject: Subject) -> int:
-    """How many objects of the plugin there are, and how many items their collections have."""
-    gc.collect()
-    package = subject.plugin.__name__
-    own = [each for each in gc.get_objects() if f"{type(each).__module__}".startswith(package)]
-    collections = _collections_of(own)
-    collections |= _collections_of(collections.values())
-    return len(own) + sum(map(len, collections.values()))
-
-
-def _collections_of(objects: Iterable[object]) -> dict[int, Collection[object]]:
-    """The collections that objects refer to, by identity."""
-    return {
-        id(each): each
-        for one in objects
-        for each in gc.get_referents(one)
-        if isinstance(each, dict | list | set | deque)
-    }

@@ -1,12 +1,14 @@
 """CN: lost connections are reopened where that makes sense, and ends are announced."""
 
 import asyncio
+import inspect
 import itertools
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from vision_agents.core.agents.conversation import InMemoryConversation, Message
 from vision_agents.core.llm.realtime import (
     RealtimeAudioOutput,
     RealtimeUserSpeechEnded,
@@ -16,7 +18,7 @@ from vision_agents.core.llm.realtime import (
 
 from realtime_testkit import protocol
 from realtime_testkit.factories import Make
-from realtime_testkit.facts import Facts
+from realtime_testkit.facts import Facts, excuse
 from realtime_testkit.providers.connection import Connection as ProviderConnection
 from realtime_testkit.providers.provider import Provider
 from realtime_testkit.raw_server import RawServer, response
@@ -45,7 +47,7 @@ TEMPORARY = [1011, 1012, 1013, 1014]
 
 
 class Connection(Contract):
-    """Tests of CN1 to CN9."""
+    """Tests of CN1 to CN10."""
 
     @pytest.fixture
     async def microphone(self, llm: Realtime) -> AsyncIterator[None]:
@@ -115,6 +117,28 @@ class Connection(Contract):
         assert [event.clean for event in record.disconnected] == [False]
         assert not record.errors, "made good is no error"
         await converse(llm, output, await provider.connection(2))
+
+    @pytest.mark.allows("open connections")
+    async def test_cn2_silent_provider_is_noticed_and_reconnected(
+        self, make: Make, provider: Provider, transport: Transport, subject: Subject
+    ) -> None:
+        """A provider that answers no ping is left, and a new session is opened, without an error.
+
+        Its TCP connection stays open. Nothing is sent meanwhile but pings.
+        """
+        if transport.name != "websocket":
+            excuse("client.py: the provider is not reached over WebSocket")
+        pings = {"ping_interval_s", "ping_timeout_s"}
+        if not pings <= inspect.signature(subject.client).parameters.keys():
+            excuse("client.py: the client has no ping_interval_s and ping_timeout_s")
+        llm = make(client=make.client(ping_interval_s=0.2, ping_timeout_s=0.2))
+        await llm.connect()
+        record = make.record(llm)
+        (await provider.connection()).freeze()
+        await record.up(2)
+        assert [event.clean for event in record.disconnected] == [False]
+        assert not record.errors
+        await converse(llm, make.listen(llm), await provider.connection(2))
 
     async def test_cn3_error_that_says_expired_is_reconnected(
         self,
@@ -708,6 +732,54 @@ class Connection(Contract):
         """A keep-alive is sent within five seconds in which nobody speaks."""
         facts.need("keep_alives")
         await connection.wait_for(protocol.KeepAlive)
+
+    async def test_cn9_handshake_that_is_never_answered_is_given_up(
+        self, make: Make, provider: Provider, transport: Transport
+    ) -> None:
+        """A reconnect whose handshake gets no answer is repeated after the timeout.
+
+        The connection of the attempt before is closed then.
+        """
+        client = make.client(
+            connect_timeout_s=max(0.3, transport.connects_s), reconnect_attempts=100
+        )
+        llm = make(client=client)
+        await llm.connect()
+        record = make.record(llm)
+        await provider.stop_listening()
+        port = urlsplit(provider.url).port or 0
+        async with RawServer(None, port=port, silent=True) as server:
+            (await provider.connection()).abort()
+            async with asyncio.timeout(5.0):
+                while server.connections < 3:
+                    await passes(0.01)
+            assert server.open <= 1, "attempts that were given up are still open"
+            assert not record.errors
+            await llm.close()
+
+    @pytest.mark.allows("open connections")
+    async def test_cn9_reconnect_that_is_not_complete_leaves_nothing(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport
+    ) -> None:
+        """close() leaves no socket or task of a new session that reads no conversation."""
+        facts.need("history")
+        transport.needs_messages()
+        llm = make(client=make.client(send_timeout_s=10.0))
+        text = "\U0001f426" * 100_000
+        told = [Message(f"{number} {text}", role="user") for number in range(9)]
+        llm.set_conversation(InMemoryConversation("", told))
+        await llm.connect()
+        connection = await provider.connection()
+        await connection.wait_for(protocol.AddMessage, len(told))
+        provider.accepts.clear()
+        connection.abort()
+        again = await provider.connection(2)
+        again.freeze()
+        provider.accepts.set()
+        await passes(0.2)  # the conversation fills the line
+        await llm.close()
+        again.abort()
+        # Sockets and tasks that are left are found once the test is over.
 
     async def test_cn9_open_request_raises_on_a_drop(
         self,

@@ -267,7 +267,7 @@ class Observability(Contract):
         native: NativeCall,
     ) -> None:
         """Responses, time to first token, latency and tokens are recorded with the provider's name."""
-        name = llm.provider_name or ""
+        name, sound = llm.provider_name or "", speech(100, facts.output_rate)
         asking = asyncio.create_task(final(native(llm, "Sing, canary")))
         request = await connection.wait_for(protocol.CreateResponse)
         await connection.send(
@@ -276,11 +276,11 @@ class Observability(Contract):
         )
         await fence(connection, record)
         await passes(0.02)
-        await connection.send(protocol.AudioDelta("response_1", bytes(96), "agent_1"))
+        await connection.send(protocol.AudioDelta("response_1", sound, "agent_1"))
         await fence(connection, record)
         await passes(0.02)
         await connection.send(
-            protocol.AudioDelta("response_1", bytes(96), "agent_1"),
+            protocol.AudioDelta("response_1", sound, "agent_1"),
             protocol.ResponseDone("response_1", usage=protocol.Usage(7, 11, 18)),
         )
         await asking
@@ -288,7 +288,7 @@ class Observability(Contract):
         latency_ms = meters.mean("llm.latency.ms", name)
         assert 20 <= first_ms <= latency_ms - 19, f"first audio {first_ms}, end {latency_ms} ms"
         assert latency_ms < 5000
-        await say(connection, "response_2", audio=bytes(96))
+        await say(connection, "response_2", audio=sound)
         await fence(connection, record)
         assert meters.counted("realtime.responses", name) == 2
         assert meters.counted("llm.latency.ms", name) == 2

@@ -29,6 +29,7 @@ from realtime_testkit.scenarios import (
     say,
     stops,
 )
+from realtime_testkit.signals import speech
 from realtime_testkit.subject import Subject
 from realtime_testkit.transport import Transport
 
@@ -124,15 +125,16 @@ class Text(Contract):
         assert first.request_id != second.request_id
 
     async def test_tx1_requested_answer_is_spoken_too(
-        self, llm: Realtime, output: OutputRecorder, connection: Connection
+        self, llm: Realtime, output: OutputRecorder, connection: Connection, facts: Facts
     ) -> None:
         """The answer to a prompt is emitted as audio and as a transcript as well."""
+        sound = speech(200, facts.output_rate)
         asking = begun(final(llm.simple_response(PROMPT)))
         request = await connection.wait_for(protocol.CreateResponse)
-        await say(connection, text="La la", audio=bytes(960), request_id=request.request_id)
+        await say(connection, text="La la", audio=sound, request_id=request.request_id)
         await asking
         await output.done("response_1")
-        assert output.speech("response_1") == bytes(960)
+        assert output.speech("response_1") == sound
         assert output.agent_said()[-1].text == "La la"
 
     async def test_tx2_prompt_before_connect_raises(self, make: Make, subject: Subject) -> None:

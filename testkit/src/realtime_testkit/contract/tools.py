@@ -207,9 +207,9 @@ class Tools(Contract):
         )
         await tools.begun.first(str)
         sound = speech(100, facts.output_rate)
-        await connection.send(
-            protocol.AudioDelta("response_1", sound, "agent_1"), protocol.ResponseDone("response_1")
-        )
+        await connection.send(protocol.AudioDelta("response_1", sound, "agent_1"))
+        await output.first(RealtimeAudioOutput)
+        await connection.send(protocol.ResponseDone("response_1"))
         await output.done("response_1")
         assert output.speech("response_1") == sound
         assert not tools.finished

@@ -22,9 +22,9 @@ from realtime_testkit.providers.connection import Connection
 from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime
 from realtime_testkit.recorders import WAIT_S, EventRecorder, OutputRecorder
-from realtime_testkit.scenarios import (
-    converse,
-)
+from realtime_testkit.scenarios import converse, speak
+from realtime_testkit.signals import frames, tone
+from realtime_testkit.transport import Transport
 
 from .base import Contract
 
@@ -160,6 +160,38 @@ class Video(Contract):
         greys = [_grey(image) for image in connection.received(SEEN)[seen - 1 :]]
         assert all(abs(grey - 200) < 15 for grey in greys), greys
         screen.stop()
+
+    async def test_vd2_no_frame_of_the_track_before_follows_a_switch(
+        self,
+        make: Make,
+        provider: Provider,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """Once watch_video_track() returned, no frame of the track before is sent.
+
+        Frames of it come faster than they are converted, so that one always waits.
+        """
+        facts.need("video")
+        transport.needs_messages()
+        before = await asyncio.to_thread(Camera, 40, 4096, 3072)
+        after = Camera(grey=200)
+        llm = make(fps=30)
+        await llm.connect()
+        connection = await provider.connection()
+        await llm.watch_video_track(before)
+        await connection.wait_for(SEEN, 2)
+        await llm.watch_video_track(after)
+        await speak(llm, transport, frames(tone(300, 0.1, 48000), 48000))
+        await connection.wait_audio(1)
+        commands = connection.commands
+        switched = commands.index(connection.received(protocol.AppendAudio)[0])
+        await _seen(connection, 200)
+        await llm.stop_watching_video_track()
+        before.stop()
+        after.stop()
+        later = [_grey(each) for each in commands[switched:] if isinstance(each, SEEN)]
+        assert all(abs(grey - 200) < 15 for grey in later), later
 
     async def test_vd2_no_frame_after_stop(
         self, llm: Realtime, connection: Connection, camera: Camera, facts: Facts

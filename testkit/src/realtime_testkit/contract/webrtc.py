@@ -30,7 +30,9 @@ from realtime_testkit.recorders import EventRecorder, OutputRecorder
 from realtime_testkit.scenarios import (
     ALICE,
     KEY,
+    Asked,
     calls,
+    continuation,
     converse,
     fence,
     is_interrupted,
@@ -401,6 +403,34 @@ class WebRTC(Contract):
         await _connects_and_talks(make, provider, llm)
         await llm.close()
 
+    @pytest.mark.parametrize("size", [70_000, 300_000])
+    async def test_se4_long_prompt_arrives_or_raises(
+        self,
+        make: Make,
+        llm: Realtime,
+        connection: Connection,
+        facts: Facts,
+        size: int,
+    ) -> None:
+        """A prompt longer than the provider takes in a message arrives in parts, whole, or raises.
+
+        The call goes on.
+        """
+        facts.need("text")
+        output, prompt = make.listen(llm), "canary " * (size // 7)
+        asked = Asked(llm.simple_response(prompt))
+        try:
+            request = await asked.request(connection)
+        except ValueError:
+            pass
+        else:
+            told = [message.text for message in connection.received(protocol.AddMessage)]
+            assert "".join(told) == prompt
+            await say(connection, text="I see", request_id=request.request_id)
+            assert (await asked.final()).text == "I see"
+        await converse(llm, output, connection, "response_2")
+        assert not make.record(llm).disconnected
+
     async def test_se4_long_messages_keep_the_call(
         self,
         make: Make,
@@ -410,7 +440,7 @@ class WebRTC(Contract):
     ) -> None:
         """Instructions of 70 kB and a long result of a tool do not end the call.
 
-        What the provider cannot take is refused to its sender.
+        What the provider cannot take is refused to its sender; the result is cut.
         """
         facts.need("tools")
         llm = make()
@@ -425,12 +455,42 @@ class WebRTC(Contract):
         with contextlib.suppress(subject.session_error, ValueError):
             await llm.update_session(instructions="You are a canary. " * 4000)
         await calls(connection, "read")
-        request = await connection.wait_for(protocol.CreateResponse)
-        await say(connection, "response_2", text="I see", request_id=request.request_id)
+        result = await connection.wait_for(protocol.AddToolResult)
+        assert f"{result.output}".startswith("\u3042" * 1000)
+        request_id = await continuation(connection, facts)
+        await say(connection, "response_2", text="I see", request_id=request_id)
         await fence(connection, record)
         await converse(llm, output, connection, "response_3")
         assert len(record.connected) == 1
         assert not record.disconnected
+
+    async def test_sc5_no_log_shows_the_credentials_of_a_call(
+        self,
+        make: Make,
+        provider: Provider,
+        subject: Subject,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """No line at INFO shows a password, fingerprint or address of a call.
+
+        Lines of all loggers are searched, those of the libraries, too.
+        """
+        async with Relay(provider.url) as relay:
+            llm = make(client=_at(subject, relay.url))
+            with caplog.at_level(logging.INFO):
+                await _connects_and_talks(make, provider, llm)
+                await llm.close()
+            described = "".join(relay.passed)
+        secrets = {
+            line.partition(":")[2] for line in _lines(described, "a=ice-pwd", "a=fingerprint")
+        }
+        secrets |= {line.split()[4] for line in _lines(described, "a=candidate")}
+        assert len(secrets) >= 5, "nothing to search for"
+        for record in caplog.records:
+            if record.levelno >= logging.INFO:
+                text = record.getMessage()
+                shown = [secret for secret in secrets if secret in text]
+                assert not shown, f"{record.name}: {text[:200]}"
 
     @pytest.mark.parametrize("lost", ["started", "stopped", "both"])
     async def test_ao4_answer_without_playback_events_is_heard(
@@ -471,6 +531,9 @@ class Relay:
         url: the provider's endpoint.
         pieces: send the answer's body in so many TCP segments, 50 ms apart.
         spoil: changes the answer.
+
+    Attributes:
+        passed: the offers and answers, each as it came.
     """
 
     def __init__(
@@ -479,6 +542,7 @@ class Relay:
         self._url = url
         self._pieces = pieces
         self._spoil = spoil
+        self.passed: list[str] = []
         self._server: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -501,13 +565,13 @@ class Relay:
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.title() not in NOT_FORWARDED}
+        offer = await request.read()
         async with (
             aiohttp.ClientSession() as http,
-            http.post(
-                self._url, params=request.query, data=await request.read(), headers=headers
-            ) as response,
+            http.post(self._url, params=request.query, data=offer, headers=headers) as response,
         ):
             text = await response.text()
+            self.passed += [offer.decode(), text]
             answer = (self._spoil(text) if self._spoil is not None else text).encode()
             passed = web.StreamResponse(status=response.status)
             passed.content_type = response.content_type
@@ -646,6 +710,11 @@ class Contacted:
                 self.hosts.add(host)
             case ("socket.getaddrinfo" | "socket.gethostbyname", (str(name), *_)):
                 self.names.add(name)
+
+
+def _lines(described: str, *starts: str) -> list[str]:
+    """The lines of session descriptions that begin so; in JSON, ends of lines are escaped."""
+    return [line for line in re.split(r"\\r\\n|\r\n", described) if line.startswith(starts)]
 
 
 def _is_this_machine(host: str) -> bool:

@@ -30,6 +30,9 @@ SETTLE_S = 0.3
 CLOSE_TIMEOUT_S = 0.5
 """How long the other end may take to see the channel close before it is cut off."""
 
+MAX_MESSAGE = 65_536
+"""Bytes of the longest message that is taken, as aiortc's descriptions state."""
+
 MAX_WAITING = 20_000
 """How many messages and pieces of sound may wait to be received."""
 
@@ -215,7 +218,10 @@ class Peer:
 
     def _arrive(self, item: Received) -> None:
         # There is no way to make the other end wait: who floods is cut off.
-        if self._inbox.qsize() < MAX_WAITING:
+        if not isinstance(item, Sound | Picture) and _size(item) > MAX_MESSAGE:
+            # Others close the channel, too, where a message is longer than they stated.
+            self._end(PeerGone(f"a message of {_size(item)} bytes"))
+        elif self._inbox.qsize() < MAX_WAITING:
             self._inbox.put_nowait(item)
         else:
             self._end(PeerGone("too much arrived at once"))
@@ -326,3 +332,7 @@ class Peer:
 def _packed(frame: av.AudioFrame) -> bytes:
     """The bytes of a finished s16 mono frame; its plane is padded beyond them."""
     return bytes(memoryview(frame.planes[0])[: frame.samples * 2])
+
+
+def _size(message: str | bytes) -> int:
+    return len(message) if isinstance(message, bytes) else len(message.encode())

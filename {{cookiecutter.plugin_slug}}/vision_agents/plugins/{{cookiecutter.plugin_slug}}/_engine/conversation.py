@@ -176,6 +176,11 @@ class Conversation:
             return  # it was cut here before
         for response in self._scheduler.active.values():
             response.stopped = response.stopped or response_id in (None, response.id)
+        if self._scheduler.interrupts:
+            stopped = [r for r in self._scheduler.active.values() if r.stopped]
+            await self.hush()
+            await self._tell(*self.cut(stopped, announce=True))
+            return
         if self.busy:
             await self.barge_in()
         if not self.turns.reports_speech:

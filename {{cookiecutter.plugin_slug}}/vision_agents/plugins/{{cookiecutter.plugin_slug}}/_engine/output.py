@@ -19,8 +19,11 @@ from vision_agents.core.llm.realtime import (
 from vision_agents.core.observability import MetricsCollector
 from vision_agents.core.utils.stream import Stream
 
-MAX_ITEMS = 50_000
+MAX_ITEMS = 20_000
 """How much is queued where nobody reads: the oldest is dropped."""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""The same, in bytes of audio: more than ten minutes of speech."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Output(Stream[Item]):
         self._metrics = metrics
         self._provider = provider
         self._answering: asyncio.Task[object] | None = None
+        self._bytes = 0
         self._dropped = False
 
     @property
@@ -64,18 +68,25 @@ class Output(Stream[Item]):
     def get_nowait(self) -> Item:
         """Take the next item."""
         item = super().get_nowait()
+        self._bytes -= _size(item)
         announced = isinstance(item, RealtimeAudioOutputDone) and item.interrupted
         self._answering = asyncio.current_task() if announced else None
         return item
 
     def send_nowait(self, item: Item) -> None:
         """Queue an item; where nobody reads, in place of the oldest."""
-        if self.size() >= MAX_ITEMS:
+        super().send_nowait(item)
+        self._bytes += _size(item)
+        while self.size() > MAX_ITEMS or (self._bytes > MAX_BYTES and self.size() > 1):
             if not self._dropped:
                 logger.warning("Nobody reads the output: its oldest items are dropped")
             self._dropped = True
-            super().get_nowait()
-        super().send_nowait(item)
+            self._bytes -= _size(super().get_nowait())
+
+    def clear(self) -> None:
+        """Drop all items."""
+        super().clear()
+        self._bytes = 0
 
     def put_back(self, items: list[Item]) -> None:
         """Queue again what a `clear` removed."""
@@ -134,3 +145,7 @@ class Output(Stream[Item]):
         if participant is not None:
             self.send_nowait(RealtimeUserTranscript(participant, mode, text))
             self._metrics.on_realtime_user_transcription(provider=self._provider)
+
+
+def _size(item: Item) -> int:
+    return item.data.samples.nbytes if isinstance(item, RealtimeAudioOutput) else 0

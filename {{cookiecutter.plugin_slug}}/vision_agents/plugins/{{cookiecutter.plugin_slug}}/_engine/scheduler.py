@@ -84,6 +84,11 @@ class Scheduler:
         """Something is asked for or being said."""
         return bool(self._asked or self._waiting or self.active)
 
+    @property
+    def interrupts(self) -> bool:
+        """A request is under way that interrupts the response before it."""
+        return self._traits.request_interrupts and bool(self._in_band_asked())
+
     def ask(self, request: Request) -> None:
         """Ask for a response as soon as the conversation is free."""
         if request.kind is Kind.CONTINUATION:

@@ -212,6 +212,7 @@ class Session:
             try:
                 for frame in self._codec.encode(append):
                     await self._transport.send(frame)
+                self._sent_at = asyncio.get_running_loop().time()
                 continue
             except TransportFailure:
                 pass

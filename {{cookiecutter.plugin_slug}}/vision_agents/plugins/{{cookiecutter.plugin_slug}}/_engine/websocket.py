@@ -27,9 +27,6 @@ the socket is paused and resumed all through a response."""
 CLOSE_TIMEOUT_S = 0.25
 """How long a provider may take to answer a close before the socket is dropped."""
 
-PING_INTERVAL_S = 20.0
-"""A provider that answers no ping for this long is gone."""
-
 logger = logging.getLogger(__name__)
 # At DEBUG websockets logs the request's headers, frames and close reasons.
 _transport_logger = logger.getChild("transport")
@@ -45,8 +42,20 @@ class _Connect(connect):
         return exc
 
 
-async def open_websocket(url: str, headers: Mapping[str, str]) -> "WebSocket":
+async def open_websocket(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    ping_interval_s: float,
+    ping_timeout_s: float,
+) -> "WebSocket":
     """Open a connection; redirects are not followed.
+
+    Args:
+        url: where to.
+        headers: of the handshake.
+        ping_interval_s: time between two pings.
+        ping_timeout_s: a provider that answers no ping for this long is gone.
 
     Raises:
         TransportFailure: it was refused, hung up on, or the address cannot work.
@@ -63,8 +72,8 @@ async def open_websocket(url: str, headers: Mapping[str, str]) -> "WebSocket":
                 max_queue=MAX_QUEUED_FRAMES,
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=None,
-                ping_interval=PING_INTERVAL_S,
-                ping_timeout=PING_INTERVAL_S,
+                ping_interval=ping_interval_s,
+                ping_timeout=ping_timeout_s,
                 proxy=None if is_loopback(url) else True,
             )
         )
