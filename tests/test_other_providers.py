@@ -41,6 +41,7 @@ EDITS: dict[str, list[tuple[str, str]]] = {
     f"{PACKAGE}/client.py": [
         ("wss://api.acme.example/v1/realtime", "wss://voice.acme.example/v2/chat?region=eu"),
         ('headers = {"Authorization": f"Bearer {key}"}', 'headers = {"xi-api-key": key}'),
+        ('if "model" in dict', 'if "voice_model" in dict'),
         ('("model", model)', '("voice_model", model)'),
         ('-> "Client":', '-> "Voice":'),
         (
@@ -48,8 +49,8 @@ EDITS: dict[str, list[tuple[str, str]]] = {
             "    client = Voice(key, base_url if base_url is not None else DEFAULT_BASE_URL)\n"
             "    client.sessions()  # raises ValueError for bad arguments\n",
         ),
-        ("from inspect import", "from dataclasses import dataclass, field\nfrom inspect import"),
-        ("\n\ndef _check_key", f"{SDK}\n\ndef _check_key"),
+        ("from urllib.parse", "from dataclasses import dataclass, field\nfrom urllib.parse"),
+        ("        return urlunsplit(url._replace(query=urlencode(query)))\n", f"        return urlunsplit(url._replace(query=urlencode(query)))\n{SDK}"),
     ],
     # Another model, other rates, another type of client.
     f"{PACKAGE}/acme_realtime.py": [
@@ -59,7 +60,7 @@ EDITS: dict[str, list[tuple[str, str]]] = {
         ("client: RealtimeClient | None = None", "client: Voice | None = None"),
         ("        self._call = Call(\n            self.client,", "        self._call = Call(\n            self.client.sessions(),"),
         ("from ._engine.connection import RealtimeClient\n", ""),
-        ("from .client import ApiKey, build_client", "from .client import ApiKey, Voice, build_client"),
+        ("from .client import build_client", "from .client import Voice, build_client"),
     ],
     f"{PACKAGE}/__init__.py": [
         ("from .client import Client", "from .client import Voice"),

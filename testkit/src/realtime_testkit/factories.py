@@ -78,7 +78,7 @@ class Make:
         self,
         *,
         on: "Provider | None" = None,
-        api_key: str = KEY,
+        api_key: object = KEY,
         base_url: str | None = None,
         connect_timeout_s: float = 2.0,
         send_timeout_s: float = 0.5,

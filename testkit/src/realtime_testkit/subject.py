@@ -22,7 +22,7 @@ class ClientFactory(Protocol):
 
     def __call__(
         self,
-        api_key: str,
+        api_key: object,
         base_url: str,
         *,
         connect_timeout_s: float,

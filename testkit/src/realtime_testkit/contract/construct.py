@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import pytest
 
 from realtime_testkit.factories import Make
 from realtime_testkit.facts import excuse
+from realtime_testkit.providers.connection import Connection
 from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime
 from realtime_testkit.scenarios import KEY, converse
@@ -31,7 +33,7 @@ ELSEWHERE = [
 
 
 class Construct(Contract):
-    """Tests of CT1 to CT5."""
+    """Tests of CT1 to CT7."""
 
     @pytest.fixture(autouse=True)
     def no_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,3 +200,90 @@ class Construct(Contract):
         """A client passed in may have a base_url without TLS."""
         client = make.client(base_url=url.format(clear=transport.clear))
         assert subject.build(client=client).client is client
+
+    @pytest.mark.parametrize("how", ["function", "coroutine function"])
+    async def test_ct6_key_is_asked_for_before_each_connection(
+        self, make: Make, provider: Provider, how: str
+    ) -> None:
+        """A callable's key is sent, and that of its next call on the next connection."""
+        numbers = itertools.count(1)
+
+        def fresh() -> str:
+            return f"{KEY}-{next(numbers)}"
+
+        async def fetched() -> str:
+            await asyncio.sleep(0)
+            return fresh()
+
+        client = make.client(api_key=fresh if how == "function" else fetched)
+        llm = make(client=client)
+        await llm.connect()
+        first = await provider.connection()
+        first.abort()
+        second = await provider.connection(2)
+        assert [first.api_key, second.api_key] == [f"{KEY}-1", f"{KEY}-2"]
+
+    @pytest.mark.parametrize("how", ["raises", "no text", "empty", "no header", "hangs"])
+    async def test_ct6_key_that_cannot_be_had_is_one_error(
+        self, make: Make, provider: Provider, subject: Subject, how: str
+    ) -> None:
+        """connect() raises a SessionError that does not show the key, and there is one event."""
+
+        async def key() -> object:
+            match how:
+                case "raises":
+                    raise KeyError(KEY)
+                case "hangs":
+                    await asyncio.Event().wait()
+            return {"no text": 7, "empty": "", "no header": f"{KEY}\n"}[how]
+
+        llm = make(client=make.client(api_key=key, connect_timeout_s=0.2))
+        with pytest.raises(subject.session_error) as raised:
+            await llm.connect()
+        error: BaseException | None = raised.value
+        while error is not None:
+            assert KEY not in f"{error!r}"
+            error = error.__cause__ or error.__context__
+        record = make.record(llm)
+        await record.settled()
+        assert len(record.errors) == 1
+        assert provider.handshakes == 0
+
+    async def test_ct6_failure_to_get_a_key_is_tried_again(
+        self, make: Make, provider: Provider
+    ) -> None:
+        """A callable that fails once during a reconnect is asked again, and the call goes on."""
+        answers: list[str | Exception] = [KEY, OSError("no network"), f"{KEY}-2"]
+
+        def key() -> str:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        llm = make(client=make.client(api_key=key))
+        await llm.connect()
+        (await provider.connection()).abort()
+        await make.record(llm).up(2)
+        assert (await provider.connection(2)).api_key == f"{KEY}-2"
+
+    async def test_ct7_query_of_the_base_url_is_kept(self, make: Make, provider: Provider) -> None:
+        """The base_url's own query reaches the provider, beside the model where that is in it."""
+        joint = "&" if "?" in provider.url else "?"
+        plain, asked = make(), make(client=make.client(base_url=f"{provider.url}{joint}region=eu"))
+        for llm in (plain, asked):
+            await llm.connect()
+        first, second = await provider.connection(1), await provider.connection(2)
+        assert second.handshake.query == {**first.handshake.query, "region": "eu"}
+
+    async def test_ct7_model_in_the_base_url_is_refused(
+        self, llm: Realtime, make: Make, provider: Provider, connection: Connection
+    ) -> None:
+        """A base_url that names a model, beside the argument `model`, raises a ValueError."""
+        query = connection.handshake.query
+        names = [name for name, value in query.items() if value == connection.model]
+        if not names:
+            excuse("the handshake has no model in its query")
+        joint = "&" if "?" in provider.url else "?"
+        with pytest.raises(ValueError, match="base_url"):
+            make.client(base_url=f"{provider.url}{joint}{names[0]}=canary-2")

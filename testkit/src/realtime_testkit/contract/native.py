@@ -35,6 +35,7 @@ from realtime_testkit.scenarios import (
     stops,
 )
 from realtime_testkit.subject import Subject
+from realtime_testkit.watchdog import Watchdog
 
 from .base import Contract
 
@@ -423,8 +424,9 @@ class Native(Contract):
         connection: Connection,
         record: EventRecorder,
         native: NativeCall,
+        watchdog: Watchdog,
     ) -> None:
-        """An incomplete answer yields a final with its text and emits no error."""
+        """An incomplete answer yields a final with its text, a line in the log, and no error."""
         asking = begun(final(native(llm, PROMPT)))
         request = await connection.wait_for(protocol.CreateResponse)
         await say(
@@ -438,6 +440,7 @@ class Native(Contract):
         await fence(connection, record)
         assert output.dones() == [RealtimeAudioOutputDone(False, "response_1")]
         assert not record.errors
+        assert any("incomplete" in line for line in watchdog.log_lines)
 
     @pytest.mark.parametrize("how", ["abandoned", "cancelled"])
     async def test_nt6_leaving_the_iterator_stops_the_response(

@@ -4,7 +4,11 @@ import logging
 from urllib.parse import urlsplit
 
 import pytest
-from vision_agents.core.llm.events import LLMErrorEvent, RealtimeDisconnectedEvent
+from vision_agents.core.llm.events import (
+    LLMErrorEvent,
+    RealtimeDisconnectedEvent,
+    ToolStartEvent,
+)
 
 from realtime_testkit import protocol
 from realtime_testkit.factories import Make
@@ -195,6 +199,26 @@ class Security(Contract):
         await fence(connection, record)
         shown = [f"{event.error_code} {event.error!r}" for event in record.errors]
         _is_fit_to_show([*shown, *watchdog.log_lines])
+
+    @pytest.mark.parametrize("name", ["long", "lines", "key"])
+    async def test_sc3_name_of_a_tool_is_cut(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        watchdog: Watchdog,
+        name: str,
+    ) -> None:
+        """The name of a tool that the provider calls is cut, printable, and without the key."""
+        facts.need("tools")
+        await connection.send(
+            protocol.ResponseStarted("response_1"),
+            protocol.ToolCall("response_1", "call_1", SAID[name], "{}"),
+        )
+        started = await record.first(ToolStartEvent)
+        await fence(connection, record)
+        _is_fit_to_show([started.tool_name, *watchdog.log_lines])
 
     async def test_sc3_close_reason_is_cut(
         self,

@@ -240,9 +240,9 @@ class Transcripts(Contract):
         assert (said.mode, said.text) == ("delta", "A canary")
 
     async def test_tr1_answer_waits_for_no_failed_transcript(
-        self, flow: AgentFlow, connection: Connection, facts: Facts
+        self, flow: AgentFlow, connection: Connection, facts: Facts, watchdog: Watchdog
     ) -> None:
-        """After a failed transcription the answer's text is shown as it comes."""
+        """After a failed transcription, which is logged, the answer's text is shown as it comes."""
         facts.need("transcription")
         await connection.send(
             protocol.UserSpeechStarted("user_1"),
@@ -254,6 +254,7 @@ class Transcripts(Contract):
         await flow.conversation.changes.until(
             lambda: flow.lines == [("assistant", "Pardon,")], "transcript of the answer"
         )
+        assert any("audio_unintelligible" in line for line in watchdog.log_lines)
         await connection.send(
             protocol.TextDelta("response_1", " canary?", item_id="agent_1"),
             protocol.ResponseDone("response_1"),

@@ -129,7 +129,7 @@ class Client:
         ping_timeout_s: how long the answer to one may take before the connection is lost.
 
     Raises:
-        ValueError: api_key cannot be sent, or base_url is no WebSocket URL.
+        ValueError: api_key cannot be sent, or base_url is no WebSocket URL or has a model.
     """
 
     traits = wire.TRAITS
@@ -152,6 +152,10 @@ class Client:
         if not is_endpoint(base_url, "ws", "wss"):
             raise ValueError(
                 f"base_url={base_url!r} is no endpoint: give ws:// or wss://, a host and a path"
+            )
+        if "model" in dict(parse_qsl(urlsplit(base_url).query)):
+            raise ValueError(
+                f"base_url={base_url!r} names a model: pass it to Realtime as model"
             )
         self.base_url = base_url
         self._api_key = api_key
@@ -235,9 +239,7 @@ class Client:
         raise failure  # without a cause: nothing of the request may reach a log
 
     def _url(self, model: str) -> str:
-        """Add the model to the endpoint's query, unless that names one."""
+        """Add the model to the endpoint's query."""
         url = urlsplit(self.base_url)
-        query = parse_qsl(url.query, keep_blank_values=True)
-        if "model" not in dict(query):
-            query.append(("model", model))
+        query = [*parse_qsl(url.query, keep_blank_values=True), ("model", model)]
         return urlunsplit(url._replace(query=urlencode(query)))
