@@ -8,12 +8,11 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import aiortc
 from getstream.video.rtc.track_util import PcmData
-from vision_agents.core.agents.conversation import Message
+from vision_agents.core.agents.conversation import Conversation, Message
 from vision_agents.core.edge.types import Participant
 from vision_agents.core.instructions import Instructions
 from vision_agents.core.llm import realtime
@@ -25,6 +24,7 @@ from . import wire
 from ._engine import session_events as events
 from ._engine.access import ApiKey
 from ._engine.call import Call, Host
+from ._engine.configuration import check_arguments
 from ._engine.connection import RealtimeClient
 from ._engine.errors import ProviderError
 from ._engine.history import normalize
@@ -34,9 +34,6 @@ from ._engine.session_types import Modality, SessionConfig, Tool
 from ._engine.video import VideoInput
 {%- endif %}
 from .client import build_client
-
-if TYPE_CHECKING:
-    from vision_agents.core.agents import Conversation
 
 DEFAULT_MODEL = "{{ cookiecutter.default_model }}"
 
@@ -58,9 +55,6 @@ CAPABILITIES = [
 {%- endif %}
 ]
 """What the provider can do, told in the connected event."""
-
-MAX_INPUT_CHUNK_MS = 200
-"""Larger chunks of input audio save no more CPU time, and the agent hears late."""
 
 ToolFunction = Callable[..., Awaitable[object]]
 
@@ -123,28 +117,15 @@ class Realtime(realtime.Realtime):
         input_audio_pacing: AudioInputPacingConfig | None = None,
         input_chunk_ms: int = 0,
     ) -> None:
-        if not model:
-            raise ValueError(
-                f"model={model!r} is empty: name one of the provider's models"
-            )
-        positive = {
-            "fps": fps,
-            "tool_timeout_s": tool_timeout_s,
-            "response_timeout_s": response_timeout_s,
-        }
-        for name, value in positive.items():
-            if value <= 0:
-                raise ValueError(f"{name}={value!r} must be positive")
-        if interrupt_after_s is not None and interrupt_after_s < 0:
-            raise ValueError(
-                f"interrupt_after_s={interrupt_after_s!r} must not be negative"
-            )
-        if modalities not in ("audio", "text"):
-            raise ValueError(f'modalities={modalities!r} must be "audio" or "text"')
-        if not 0 <= input_chunk_ms <= MAX_INPUT_CHUNK_MS:
-            raise ValueError(
-                f"input_chunk_ms={input_chunk_ms!r} must be 0 to {MAX_INPUT_CHUNK_MS}: milliseconds"
-            )
+        check_arguments(
+            model=model,
+            modalities=modalities,
+            fps=fps,
+            interrupt_after_s=interrupt_after_s,
+            tool_timeout_s=tool_timeout_s,
+            response_timeout_s=response_timeout_s,
+            input_chunk_ms=input_chunk_ms,
+        )
         config = SessionConfig(
             model=model,
             voice=voice,
@@ -380,7 +361,7 @@ class Realtime(realtime.Realtime):
         super().set_instructions(instructions)
         self._call.sync_soon()
 
-    def set_conversation(self, conversation: "Conversation") -> None:
+    def set_conversation(self, conversation: Conversation) -> None:
         """Take the call's conversation; the agent connects before it has one."""
         super().set_conversation(conversation)
         self._call.set_messages(conversation)
@@ -420,14 +401,13 @@ class Realtime(realtime.Realtime):
 {%- endif %}
 
     def _announce(self) -> None:
-        session = {"model": self.model, "voice": self._call.configuration.asked.voice}
-        rates = {
+        session = {
+            "model": self.model,
+            "voice": self._call.configuration.asked.voice,
             "input_sample_rate": INPUT_SAMPLE_RATE,
             "output_sample_rate": OUTPUT_SAMPLE_RATE,
         }
-        self._on_connected(
-            session_config={**session, **rates}, capabilities=CAPABILITIES
-        )
+        self._on_connected(session_config=session, capabilities=CAPABILITIES)
 
     def _report(self, error: Exception) -> None:
         code = error.code if isinstance(error, ProviderError) else None
@@ -451,10 +431,5 @@ class Realtime(realtime.Realtime):
         await self.connect()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()

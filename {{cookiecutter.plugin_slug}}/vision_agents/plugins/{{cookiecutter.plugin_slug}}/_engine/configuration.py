@@ -7,6 +7,9 @@ from .errors import SessionError
 from .session import Session
 from .session_types import SessionConfig
 
+MAX_INPUT_CHUNK_MS = 200
+"""Larger chunks of input audio save no more CPU time, and the agent hears late."""
+
 
 class Configuration:
     """The settings that are wanted, and those in force.
@@ -72,3 +75,33 @@ class Configuration:
                         self._refused = config
                     raise
                 self._acknowledged = config
+
+
+def check_arguments(
+    *,
+    model: str,
+    modalities: str,
+    fps: int,
+    interrupt_after_s: float | None,
+    tool_timeout_s: float,
+    response_timeout_s: float,
+    input_chunk_ms: int,
+) -> None:
+    """Raise a ValueError that names the arguments of a Realtime that cannot be used."""
+    positive = {
+        "fps": fps,
+        "tool_timeout_s": tool_timeout_s,
+        "response_timeout_s": response_timeout_s,
+    }
+    wrong = [f"{k}={v!r} must be positive" for k, v in positive.items() if v <= 0]
+    if not model:
+        wrong.append(f"model={model!r} must name one of the provider's models")
+    if modalities not in ("audio", "text"):
+        wrong.append(f'modalities={modalities!r} must be "audio" or "text"')
+    if interrupt_after_s is not None and interrupt_after_s < 0:
+        wrong.append(f"interrupt_after_s={interrupt_after_s!r} must not be negative")
+    if not 0 <= input_chunk_ms <= MAX_INPUT_CHUNK_MS:
+        longest = f"{MAX_INPUT_CHUNK_MS} milliseconds"
+        wrong.append(f"input_chunk_ms={input_chunk_ms!r} must be 0 to {longest}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
