@@ -29,8 +29,15 @@ _logger = logging.getLogger(__name__)
 _logger.propagate = False  # what the provider's end logs is of no interest
 
 AUDIO = base64.b64encode(bytes(range(240)) * 20).decode()
-HUGE = "a frame that is too long"
-TOO_LONG = 17_000_000
+LONG = {
+    "a deep list": "[" * 20_000,
+    "deep objects": '{"type":"error","error":' * 2_000,
+    "a long number": '{"type": "response.done", "response": {"id": ' + "9" * 5_000 + "}}",
+    "more than the limit": "x" * 17_000_000,
+    "a long code": "x" * 10_000,
+}
+"""Frames and codes, by names that are shorter in a report."""
+
 TOOLS = ("look", "fail", "hang", "odd", "hang up", "no_such_tool")
 
 CODES = (
@@ -42,7 +49,7 @@ CODES = (
     "invalid_api_key",
     f"bad key {KEY}",
     f"a\nforged line\r{KEY}",
-    "x" * 10_000,
+    "a long code",
     None,
     7,
 )
@@ -71,15 +78,7 @@ ANSWERS = st.sampled_from(
 FRAMES = st.one_of(
     st.binary(max_size=200),
     st.text(max_size=200),
-    st.sampled_from(
-        [
-            "",
-            "[" * 20_000,
-            '{"type":"error","error":' * 2_000,
-            '{"type": "response.done", "response": {"id": ' + "9" * 5_000 + "}}",
-            HUGE,
-        ]
-    ),
+    st.sampled_from(["", *LONG]),
 )
 STEPS = st.one_of(
     st.tuples(st.just("frame"), FRAMES),
@@ -164,8 +163,7 @@ class Double:
         websocket = self.open[-1]
         match what:
             case "frame":
-                frame = "x" * TOO_LONG if with_what == HUGE else with_what
-                await self._send(websocket, frame)
+                await self._send(websocket, LONG.get(with_what, with_what))
             case "cut":
                 whole = _frame("response.output_text.delta", delta=CONTENT, response_id="cut")
                 await self._send(websocket, whole[:with_what])
@@ -175,15 +173,15 @@ class Double:
                     await self._send(websocket, _frame(kind, **given))
             case "error" | "named error":
                 event_id = self._last_id if what == "named error" else None
-                await self._error(websocket, with_what, event_id)
+                await self._error(websocket, LONG.get(with_what, with_what), event_id)
             case "close":
                 _close(websocket, with_what)
             case "reset":
                 websocket.transport.abort()
             case "bad utf-8":
-                websocket.transport.write(b"\x81\x02\xff\xfe")
+                _write(websocket, b"\x81\x02\xff\xfe")
             case "bad opcode":
-                websocket.transport.write(b"\xf7\x02ab")
+                _write(websocket, b"\xf7\x02ab")
             case "speech":
                 for kind in ("started", "stopped"):
                     name = f"input_audio_buffer.speech_{kind}"
@@ -213,7 +211,7 @@ class Double:
         headers = Headers({"Retry-After": "0", "X-Key": KEY, "Content-Length": "0"})
         if how in ("hang up", "junk"):
             if how == "junk":
-                websocket.transport.write(f"HTTP/1.1 nonsense {KEY}\r\n\r\n".encode())
+                _write(websocket, f"HTTP/1.1 nonsense {KEY}\r\n\r\n".encode())
             websocket.transport.close()
         elif how == "reset":
             websocket.transport.abort()
@@ -356,4 +354,10 @@ def _close(websocket: ServerConnection, code: int) -> None:
     """Send a close frame with any code, also one that no library sends."""
     reason = f"{CONTENT} {KEY}".encode()
     payload = struct.pack("!H", code) + reason
-    websocket.transport.write(bytes([0x88, len(payload)]) + payload)
+    _write(websocket, bytes([0x88, len(payload)]) + payload)
+
+
+def _write(websocket: ServerConnection, data: bytes) -> None:
+    """Write bytes that are no valid message, unless the connection is half closed already."""
+    with contextlib.suppress(RuntimeError):
+        websocket.transport.write(data)
