@@ -134,11 +134,16 @@ class Failures(Contract):
         assert [event.clean for event in record.disconnected] == [False]
         assert len(record.errors) == 1
 
-    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize(
+        ("status", "stated"), [(429, 1), (503, 1), (503, 2)], ids=["429", "503", "503 twice"]
+    )
     async def test_fl3_retry_after_is_heeded(
-        self, make: Make, provider: Provider, status: int
+        self, make: Make, provider: Provider, status: int, stated: int
     ) -> None:
-        """An attempt after a refusal with `Retry-After: 1` comes a second later or more."""
+        """An attempt after a refusal with `Retry-After: 1` comes a second later or more.
+
+        A proxy may state the header a second time.
+        """
         llm = make(client=make.client(reconnect_attempts=100))
         await llm.connect()
         record = make.record(llm)
@@ -147,7 +152,7 @@ class Failures(Contract):
 
         def refuse(request: bytes) -> bytes:
             times.append(asyncio.get_running_loop().time())
-            return response(status, *(["Retry-After: 1"] if len(times) == 1 else []))
+            return response(status, *(["Retry-After: 1"] * stated if len(times) == 1 else []))
 
         async with RawServer(refuse, port=urlsplit(provider.url).port or 0):
             (await provider.connection()).abort()

@@ -78,10 +78,9 @@ async def open_websocket(
             )
         )
     except InvalidStatus as error:
-        status, wait = (
-            error.response.status_code,
-            error.response.headers.get("Retry-After", ""),
-        )
+        status = error.response.status_code
+        # Any header may come twice, and get() takes none that does.
+        wait = next(iter(error.response.headers.get_all("Retry-After")), "")
         seconds = float(wait) if wait.isdecimal() and len(wait) < 6 else 0.0
         failure = TransportFailure(
             "the handshake was refused", code=status, retry_after_s=seconds
