@@ -487,7 +487,7 @@ class Responses(Contract):
             await tools.begun.first(str)
         if when == "after the response":
             await connection.send(protocol.ResponseDone("response_1"))
-        await fence(connection, record)
+        await fence(connection, record, spoken=False)
         if by == "the user":
             await is_interrupted(connection, facts)
         else:
