@@ -480,6 +480,7 @@ class Responses(Contract):
         arguments = '{"city": "Oslo"}' if when == "told" else "{}"
         sound = speech(2000, facts.output_rate)
         await say(connection, audio=sound, text="One moment", status=None)
+        await make.listen(llm).first(RealtimeAudioOutput)
         await connection.send(protocol.ToolCall("response_1", "call_1", tool, arguments))
         if when == "told":
             await connection.wait_for(protocol.AddToolResult)
