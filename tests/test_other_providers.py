@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from bench.mutants import catalogue
 from tests.generated import Generator, Plugin, run, state_of
 
 PACKAGE = "vision_agents/plugins/acme"
@@ -152,3 +153,24 @@ class TestPlainWire:
         [line] = re.findall(r"contract: .*", printed)
         assert ", 0 waived, 0 to do" in line
         assert ", 0 excused" not in line
+
+
+class TestUnlikeProvider:
+    """Contracts that neither wire can be tested for are tested with a provider unlike both."""
+
+    CONTRACTS = ("CN10", "EF7", "GP2", "GP3", "RS8", "RS9", "TL3")
+
+    def test_its_contracts_are_met(
+        self, generate: Generator, python: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """Pings, keep-alives, a greeting that is awaited and dictates rates, own continuations."""
+        plugin = generate(tmp_path_factory.mktemp("unlike"))
+        catalogue.make_unlike(plugin.path)
+        printed = run(
+            *(python, "-m", "pytest", "-n0", "-p", "no:cacheprovider"),
+            *("-k", " or ".join(f"test_{each.lower()}_" for each in self.CONTRACTS)),
+            cwd=plugin.path,
+            PYTHONPATH=str(plugin.path),
+        )
+        for contract in self.CONTRACTS:
+            assert re.search(rf"^met .*\b{contract} ", printed, re.MULTILINE), printed

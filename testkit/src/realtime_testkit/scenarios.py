@@ -38,13 +38,19 @@ ALICE = Participant(None, "alice", "participant-alice")
 BOB = Participant(None, "bob", "participant-bob")
 
 
-async def fence(connection: "Connection", record: EventRecorder) -> None:
+async def fence(connection: "Connection", record: EventRecorder, *, spoken: bool = True) -> None:
     """Wait until the plugin has handled everything the provider sent so far.
 
     Lets a test assert that nothing came, without waiting for a fixed time.
+
+    Args:
+        connection: where it was sent.
+        record: of the plugin's events.
+        spoken: wait until the provider has played its speech, too (WebRTC).
     """
     record.fences += 1
-    await connection.spoken()
+    if spoken:
+        await connection.spoken()
     await connection.send(protocol.Fault(f"{FENCE}_{record.fences}"))
     fences = record.fences
     await record.until(lambda: record.fences_seen >= fences, "LLMErrorEvent for an error frame")

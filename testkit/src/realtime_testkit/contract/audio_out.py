@@ -114,6 +114,7 @@ class AudioOut(Contract):
         """Half a sample at the end of one response does not shift the audio of the next."""
         spoken = speech(200, facts.output_rate)
         await say(connection, "response_1", audio=spoken + b"\x01")
+        await output.done("response_1")
         await say(connection, "response_2", audio=spoken)
         await output.done("response_2")
         assert output.speech("response_2") == spoken

@@ -24,7 +24,6 @@ from realtime_testkit.scenarios import (
     converse,
     fence,
     hears,
-    passes,
     say,
     speak,
 )
@@ -102,7 +101,8 @@ class Bounds(Contract):
             await fence(connection, record)
             llm.output.clear()
             if what == "calls":
-                await passes(0.5)  # tools may still run
+                await connection.wait_for(protocol.AddToolResult, start + rounds)
+                await fence(connection, record)
             kept.append(kept_items(subject))
         grown = kept[2] - kept[1]
         assert grown < rounds * GROWTH, f"{grown} more items for {rounds} {what}: {kept}"

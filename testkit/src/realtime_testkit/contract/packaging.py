@@ -3,15 +3,12 @@
 import importlib
 import importlib.metadata
 import inspect
-import logging
 import os
+import subprocess
 import sys
-import threading
 import tomllib
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
@@ -24,6 +21,31 @@ from realtime_testkit.subject import Subject
 
 from .base import Contract
 
+MARK = "--imported--"
+
+IMPORT = f"""
+import importlib, logging, os, sys, threading, warnings
+
+package, *others = sys.argv[1:]
+for name in others:
+    importlib.import_module(name)
+root = logging.getLogger()
+root.handlers = []  # else basicConfig() would do nothing
+
+def surroundings():
+    filters = list(warnings.filters)
+    return [threading.active_count(), dict(os.environ), list(root.handlers), root.level, filters]
+
+for stream in (sys.stdout, sys.stderr):
+    print({MARK!r}, file=stream, flush=True)
+before = surroundings()
+importlib.import_module(package)
+for was, now in zip(before, surroundings()):
+    assert now == was, f"{{was}} became {{now}}"
+assert not logging.getLogger(package).handlers, "its logger has a handler"
+"""
+"""A program that imports the package it is given after the modules that it is given."""
+
 
 def _public_methods(kind: type) -> dict[str, Callable[..., object]]:
     return {
@@ -35,20 +57,6 @@ def _public_methods(kind: type) -> dict[str, Callable[..., object]]:
 
 class Packaging(Contract):
     """Tests of PK1 and PK2."""
-
-    @pytest.fixture
-    def imported_anew(self, subject: Subject) -> Iterator[Callable[[], ModuleType]]:
-        """Imports the package again, beside the one the other tests use."""
-        name = subject.plugin.__name__
-        kept = {key: value for key, value in sys.modules.items() if key.startswith(name)}
-
-        def import_anew() -> ModuleType:
-            for key in kept:
-                del sys.modules[key]
-            return importlib.import_module(name)
-
-        yield import_anew
-        sys.modules.update(kept)
 
     @pytest.mark.parametrize("method", sorted(_public_methods(realtime.Realtime)))
     def test_pk1_methods_fit_the_base_class(self, method: str, subject: Subject) -> None:
@@ -91,26 +99,23 @@ class Packaging(Contract):
             if name not in dir(subject.plugin):
                 importlib.import_module(f"{subject.plugin.__name__}.{name}")
 
-    def test_pk1_import_has_no_side_effects(
-        self,
-        imported_anew: Callable[[], ModuleType],
-        capfd: pytest.CaptureFixture[str],
-        subject: Subject,
-    ) -> None:
-        """Importing the package again changes nothing in the process, and prints nothing."""
-        root = logging.getLogger()
-        handlers, root.handlers = root.handlers, []  # else basicConfig() would do nothing
-        try:
-            before = _surroundings()
-            again = imported_anew()
-            after = _surroundings()
-        finally:
-            root.handlers = handlers
-        assert again is not subject.plugin
-        assert after == before
-        assert capfd.readouterr() == ("", "")
-        own = logging.getLogger(subject.plugin.__name__).handlers
-        assert not own, "a library leaves the handling of its log to the program"
+    def test_pk1_import_has_no_side_effects(self, subject: Subject) -> None:
+        """Importing the package changes nothing in a new process, and prints nothing.
+
+        What it imports of others is imported before. A library leaves the handling of its
+        log to the program.
+        """
+        package = subject.plugin.__name__
+        path = os.pathsep.join(filter(None, sys.path))
+        result = subprocess.run(
+            [sys.executable, "-c", IMPORT, package, *_imported_by(package)],
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        printed = [each.partition(MARK)[2].strip() for each in (result.stdout, result.stderr)]
+        assert (result.returncode, *printed) == (0, "", ""), result.stderr
 
     def test_pk2_dependencies_are_bounded(self, subject: Subject) -> None:
         """Each dependency has a lower and an upper bound, and the installed version is within."""
@@ -161,11 +166,12 @@ def _pyproject(subject: Subject) -> Path:
     return found
 
 
-def _surroundings() -> list[object]:
-    """What an import must not change."""
-    root = logging.getLogger()
-    filters = list(warnings.filters)
-    return [threading.active_count(), dict(os.environ), list(root.handlers), root.level, filters]
+def _imported_by(package: str) -> list[str]:
+    """The modules of others that the modules of a package have names of."""
+    own = [module for name, module in sys.modules.items() if name.startswith(package)]
+    found = (inspect.getmodule(value) for module in own for value in vars(module).values())
+    names = {module.__name__ for module in found if module is not None}
+    return sorted(name for name in names if not name.startswith(package))
 
 
 def _lowest(specifiers: SpecifierSet) -> Version | None:

@@ -480,6 +480,7 @@ class Responses(Contract):
         arguments = '{"city": "Oslo"}' if when == "told" else "{}"
         sound = speech(2000, facts.output_rate)
         await say(connection, audio=sound, text="One moment", status=None)
+        await make.listen(llm).first(RealtimeAudioOutput)
         await connection.send(protocol.ToolCall("response_1", "call_1", tool, arguments))
         if when == "told":
             await connection.wait_for(protocol.AddToolResult)
@@ -487,7 +488,7 @@ class Responses(Contract):
             await tools.begun.first(str)
         if when == "after the response":
             await connection.send(protocol.ResponseDone("response_1"))
-        await fence(connection, record)
+        await fence(connection, record, spoken=False)
         if by == "the user":
             await is_interrupted(connection, facts)
         else:

@@ -32,11 +32,12 @@ SEEN = protocol.AppendImage
 
 
 class Camera(aiortc.VideoStreamTrack):
-    """A track of one shade of grey, 30 times a second."""
+    """A track of one shade of grey, 30 times a second or as often as `fps` says."""
 
-    def __init__(self, grey: int = 40, width: int = 64, height: int = 48) -> None:
+    def __init__(self, grey: int = 40, width: int = 64, height: int = 48, *, fps: int = 30) -> None:
         super().__init__()
         self.shown = 0
+        self._fps = fps
         self._size = height, width
         self._frame = self._painted(grey)
         self._next = time.monotonic()
@@ -49,7 +50,7 @@ class Camera(aiortc.VideoStreamTrack):
         """Return the next frame when it is due."""
         if self.readyState != "live":
             raise MediaStreamError
-        self._next += 1 / 30
+        self._next += 1 / self._fps
         await asyncio.sleep(self._next - time.monotonic())
         self.shown += 1
         self._frame.pts = self.shown * 3000
@@ -174,9 +175,9 @@ class Video(Contract):
         """
         facts.need("video")
         transport.needs_messages()
-        before = await asyncio.to_thread(Camera, 40, 4096, 3072)
+        before = await asyncio.to_thread(Camera, 40, 4096, 3072, fps=200)
         after = Camera(grey=200)
-        llm = make(fps=30)
+        llm = make(fps=200)
         await llm.connect()
         connection = await provider.connection()
         await llm.watch_video_track(before)

@@ -309,6 +309,7 @@ class WebRTC(Contract):
 
         The provider stops where the user stopped hearing, and no TruncateItem is sent.
         """
+        facts.need("cancellation")
         output = make.listen(llm, answers=True)
         long = speech(transport.long_s * 1000, facts.output_rate)
         began = time.monotonic()

@@ -76,6 +76,9 @@ class Connection(abc.ABC):
     def freeze(self) -> None:
         """Stop reading and answering, as a provider that hangs does."""
 
+    def thaw(self) -> None:  # noqa: B027
+        """Read again, where `freeze` only stopped that."""
+
     @abc.abstractmethod
     async def send_raw(self, frame: str | bytes) -> None:
         """Send a frame to the letter, whatever it is.

@@ -36,6 +36,10 @@ class WebSocketConnection(Connection):
         """Stop reading, as a provider that hangs does; a close is not answered either."""
         self._websocket.transport.pause_reading()
 
+    def thaw(self) -> None:
+        """Read again."""
+        self._websocket.transport.resume_reading()
+
     async def run(self) -> None:
         """Serve the connection to its end."""
         try:

@@ -41,7 +41,7 @@ DEAF_S = 0.1
 """How much audio still comes of a response that was cut off, where nothing tells it from
 the next one's."""
 
-START_S = 0.25
+START_S = 0.75
 """How long after the end of a response its audio may begin, where nothing announces it."""
 
 LATE_S = 0.3
