@@ -67,10 +67,12 @@ def choose(folder: Path, answers: Mapping[str, str]) -> None:
     for answer, (choices, patterns) in VARIANTS.items():
         for pattern in patterns.format(**folders).split():
             chosen = existing(folder / pattern.replace("*", answers[answer]))
-            if chosen.is_dir():
-                shutil.copytree(chosen, folder / pattern.replace("_*", ""), dirs_exist_ok=True)
-            else:
-                shutil.copy(chosen, folder / pattern.replace("_*", ""))
+            for path in [chosen, *chosen.rglob("*")]:
+                place = folder / pattern.replace("_*", "") / path.relative_to(chosen)
+                if path.is_dir():
+                    place.mkdir(exist_ok=True)
+                else:
+                    path.replace(place)
             for choice in choices.split():
                 remove(folder / pattern.replace("*", choice))
     for conditions, names in ONLY_WITH.items():
@@ -79,9 +81,8 @@ def choose(folder: Path, answers: Mapping[str, str]) -> None:
         for name in names.format(**folders).split():
             (existing if kept else remove)(folder / name)
     # Cookiecutter copies what tools leave in the template's folder.
-    for top in ("vision_agents", "tests", "example"):
-        for path in list((folder / top).rglob("[._]*cache*")):
-            remove(path)
+    for path in list(folder.glob("[a-z]*/**/[._]*cache*")):
+        remove(path)
 
 
 def existing(path: Path) -> Path:

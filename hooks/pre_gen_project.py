@@ -34,11 +34,11 @@ VISION_AGENTS_PLUGINS = """
 KEYS_TAKEN = "baseten dashscope eleven fish_audio google livekit stream".split()
 # Names in a plugin, its tests and its example, which a module or a method of that name would hide.
 NAMES_TAKEN = """
-    agent aiortc av call call_id call_type client conftest contract core create_agent demo dotenv event
-    events get_weather_by_location handshake join_call kwargs llm load_dotenv location logger
-    make_realtime mypy numpy output path plain plugin plugins provider provider_double pytest realtime
-    realtime_testkit ruff self session_events session_types subject test tests url vision_agents
-    websockets wire
+    agent aiortc av call call_id call_type client conftest contract core create_agent demo dotenv
+    event events get_weather_by_location handshake join_call kwargs llm load_dotenv location logger
+    main make_realtime mic mypy numpy output path plain plugin plugins provider provider_double
+    pytest realtime realtime_testkit ruff self session_events session_types sounddevice speaker
+    subject talk test tests url vision_agents websockets wire
 """.split()
 # Public names of Vision Agents' class Realtime and of the plugin's; and l, which looks like a digit.
 METHODS_TAKEN = """
@@ -86,12 +86,12 @@ def problems(given: Mapping[str, object], folder: Path) -> dict[str, str]:
 
 def defaults(given: Mapping[str, object]) -> dict[str, str]:
     """Return what is offered, as in cookiecutter.json."""
-    dashed = str(given["plugin_slug"]).replace("_", "-")
     return dict(pair.split("=") for pair in OFFERED) | {
+        "plugin_slug": re.sub("[^a-z0-9]+", "_", str(given["plugin_name"]).lower()).strip("_")[:30],
         "__author_name": "Your Name",
         "description": f"{given['plugin_name']} realtime voice for Vision Agents",
-        "default_model": f"{dashed}-realtime-1",
-        "__source_url": f"https://github.com/your-name/vision-agents-plugins-{dashed}",
+        "default_model": str(given["__distribution"]).split("-", 3)[3] + "-realtime-1",
+        "__source_url": f"https://github.com/your-name/{given['__distribution']}",
     }
 
 
@@ -101,7 +101,7 @@ def refusal(given: Mapping[str, object], bad: Mapping[str, str]) -> str:
     for name, problem in bad.items():
         lines += [f"  {name}: {given.get(name)!r:.80}", f"      {problem}"]
     offered = defaults(given)
-    good = {n: str(given[n]) for n in ("plugin_name", "plugin_slug", *offered) if n not in bad}
+    good = {n: str(given[n]) for n in ("plugin_name", *offered) if n not in bad}
     good = {name: answer for name, answer in good.items() if answer != offered.get(name)}
     command = [os.environ["UV"], "tool", "run"] if "UV" in os.environ else ["uvx"]
     if "_output_dir" in given:

@@ -57,7 +57,8 @@ def tools(checkout: Path) -> dict[str, str]:
     run("uv", "sync", "--quiet", "--frozen", "--package", NAME, cwd=checkout, **cache)
     group = ("--only-group", "dev", "--no-hashes", "--quiet", "--output-file", "dev.txt")
     run("uv", "export", "--frozen", *group, cwd=checkout, **cache)
-    more = ("setuptools", "--editable", "plugins/getstream")  # for dev.py and for the example
+    edges = ("--editable", "plugins/getstream", "--editable", "plugins/local")  # for the example
+    more = ("setuptools", *edges)  # setuptools for dev.py
     install = ("uv", "pip", "install", "--quiet", "--python", ".venv", "-r", "dev.txt", *more)
     run(*install, cwd=checkout, **cache)
     (checkout / "dev.txt").unlink()

@@ -126,9 +126,9 @@ USABLE = {
     name: plausible.filter(lambda text, name=name: not RULES[name](text))
     for name, plausible in PLAUSIBLE.items()
 }
-ANY = {name: st.one_of(usable, usable, usable, HOSTILE) for name, usable in USABLE.items()}
 MILD = st.fixed_dictionaries({**USABLE, **CHOICES})
-HOSTILE_SETS = st.fixed_dictionaries({**ANY, **CHOICES})
+SOME = st.dictionaries(st.sampled_from(sorted(USABLE)), HOSTILE, min_size=1, max_size=4)
+HOSTILE_SETS = st.builds(lambda mild, hostile: {**mild, **hostile}, MILD, SOME)
 
 
 def is_template(answer: str) -> bool:

@@ -218,6 +218,16 @@ def test_a_bad_name_is_not_held_against_the_description_made_from_it(
     assert "description" not in message
 
 
+def test_the_command_leaves_out_what_was_made_from_a_bad_answer(
+    generate: Generator, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The slug is offered from the name, model and address from the slug: they are offered again."""
+    for bad in ({"plugin_name": "Some/Thing"}, {"plugin_slug": "Some Thing"}):
+        message = refusal(generate, tmp_path, capfd, **bad)
+        command = shlex.split(message.partition(ASKS_AGAIN)[2].splitlines()[0])
+        assert {word for word in command if "=" in word} <= {"plugin_name=Acme"}
+
+
 @pytest.mark.parametrize("syntax", ["{{ 7*7 }}", "{% raw %}", "{# no #}", "{{"])
 @pytest.mark.parametrize("name", ["description", "__author_name"])
 def test_an_answer_typed_with_jinja_syntax_is_refused(name: str, syntax: str) -> None:

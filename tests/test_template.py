@@ -69,7 +69,7 @@ def test_what_is_left_out_of_the_command_is_what_is_offered(plugins: dict[str, P
     answers = plugins["default"].answers
     offered = pre_gen_project.defaults(answers)
     assert {name: answers[name] for name in offered} == offered
-    assert {*offered, "plugin_name", "plugin_slug"} == {
+    assert {*offered, "plugin_name"} == {
         *(name for name in DEFAULTS if not name.startswith("_")),
         *("__author_name", "__author_email", "__source_url", "__register"),
     }

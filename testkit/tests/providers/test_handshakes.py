@@ -168,3 +168,13 @@ async def test_a_session_expires() -> None:
         with pytest.raises(ConnectionClosed):
             await ws.recv()
         assert ws.close_code == 1001
+
+
+async def test_waiting_for_a_connection_says_why_the_handshake_was_refused() -> None:
+    async with openai.Provider() as provider:
+        with pytest.raises(InvalidStatus):
+            await connect(f"{provider.url}?model=m", additional_headers={"X-Key": "k"})
+        with pytest.raises(
+            TimeoutError, match=r"refused the last handshake: 401, no key where key"
+        ):
+            await provider.connection()

@@ -132,6 +132,7 @@ class Provider:
         self._server: Server | None = None
         self._port = 0
         self._news = News()
+        self._refusal: Refusal | None = None
 
     async def __aenter__(self) -> Self:
         await self.listen()
@@ -183,10 +184,20 @@ class Provider:
             self._server = None
 
     async def connection(self, number: int = 1) -> Connection:
-        """Wait for the connection of that number, counted from 1, to be configured."""
-        await self._news.until(
-            lambda: len(self.connections) >= number, f"connection number {number}"
-        )
+        """Wait for the connection of that number, counted from 1, to be configured.
+
+        Raises:
+            TimeoutError: there is none; the message says why the last handshake was refused.
+        """
+        try:
+            await self._news.until(
+                lambda: len(self.connections) >= number, f"connection number {number}"
+            )
+        except TimeoutError as error:
+            if (last := self._refusal) is None:
+                raise
+            why = f"the provider refused the last handshake: {last.status}, {last.reason}"
+            raise TimeoutError(f"{error}; {why}") from None
         connection = self.connections[number - 1]
         await connection.wait_for(protocol.Configure)
         return connection
@@ -216,9 +227,9 @@ class Provider:
         if not self.query.items() <= handshake.query.items():
             return Refusal(404, f"the query is not {urlencode(self.query)}")
         if not key or self.api_key not in (None, key):
-            return Refusal(401, "not with this key")
+            return Refusal(401, "not with this key" if key else "no key where key() looks for it")
         if self.needs_model and not self.model(handshake):
-            return Refusal(400, "no model")
+            return Refusal(400, "no model where model() looks for it")
         return None
 
     def answers_with(self, connection: Connection) -> EchoModel:
@@ -252,9 +263,9 @@ class Provider:
         """Count a handshake, and judge it."""
         self.handshakes += 1
         self._news.tell()
-        if self.refuse is not None:
-            return Refusal(self.refuse, "refused")
-        return self.check(handshake)
+        refused = None if self.refuse is None else Refusal(self.refuse, "refused")
+        self._refusal = refused or self.check(handshake)
+        return self._refusal
 
     def _answer_handshake(self, websocket: ServerConnection, request: Request) -> Response | None:
         handshake = Handshake.read(request.path, dict(request.headers.raw_items()))
