@@ -7,7 +7,7 @@ from vision_agents.core.llm.realtime import RealtimeAudioOutput
 
 from realtime_testkit import protocol
 from realtime_testkit.factories import Make
-from realtime_testkit.facts import Facts
+from realtime_testkit.facts import Facts, excuse
 from realtime_testkit.providers.connection import Connection
 from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime
@@ -314,6 +314,23 @@ class Settings(Contract):
             config = connection.received(protocol.Configure)[0].config
             assert config.transcription == "canary-transcribe"
             connection.abort()
+
+    def test_ef8_model_that_cannot_be_named_is_refused(self, make: Make, facts: Facts) -> None:
+        """Where the provider chooses the model for transcripts, naming one is a ValueError."""
+        if facts.transcription_models:
+            excuse("contract.toml: transcription_models = true")
+        with pytest.raises(ValueError, match="transcription"):
+            make(transcription="canary-transcribe")
+
+    @pytest.mark.parametrize("after_s", [None, 0.5])
+    def test_ef9_policy_that_cannot_be_kept_is_refused(
+        self, make: Make, facts: Facts, after_s: float | None
+    ) -> None:
+        """Where the provider decides what interrupts, another time than 0 is a ValueError."""
+        if facts.quiet_detection:
+            excuse("contract.toml: quiet_detection is stated")
+        with pytest.raises(ValueError, match="interrupt_after_s"):
+            make(interrupt_after_s=after_s)
 
     @pytest.mark.parametrize("after_s", [None, 30.0])
     async def test_ef9_speech_within_the_policy_stops_nothing(

@@ -74,8 +74,18 @@ class Codec:
         """Read what a configuration asks for.
 
         Raises:
-            ValueError: it asks for a sample rate that cannot be sent or played.
+            ValueError: it asks for a sample rate that cannot be sent or played, or for
+                something that the provider decides by itself.
         """
+        if not config.interrupts:
+            raise ValueError(
+                "interrupt_after_s must be 0: the provider itself decides what interrupts"
+            )
+        if isinstance(config.transcription, str):
+            raise ValueError(
+                f"transcription={config.transcription!r} must be True or False: the "
+                "provider chooses the model"
+            )
         setup = _setup(config)
         detects = setup["turnDetection"] is not False
         return commands.SessionSettings(

@@ -152,7 +152,8 @@ class Session:
             SessionError: it was refused, not answered in time, or the connection is lost.
         """
         if not self._traits.updatable:
-            return  # it reaches the next session
+            logger.info("This session cannot be changed: the next one will be")
+            return
         update_id = f"update_{next(self._numbers)}"
         answer: asyncio.Future[SessionError | None] = (
             asyncio.get_running_loop().create_future()
