@@ -1,7 +1,9 @@
-"""Where a provider is and with which key: what can be used, and the key of the moment."""
+"""Where a provider is, when and with which key: what can be used, and the key of the moment."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from inspect import isawaitable
 from urllib.parse import urlsplit
 
@@ -28,6 +30,17 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def wait_s(retry_after: str) -> float:
+    """Read a Retry-After header, a number of seconds or a date; 0 for anything else."""
+    if retry_after.isdecimal():
+        return float(retry_after[:9])
+    try:
+        due = parsedate_to_datetime(retry_after) - datetime.now(UTC)
+    except (ValueError, TypeError):  # the latter for a date without a zone
+        return 0.0
+    return max(0.0, due.total_seconds())
 
 
 def check_key(key: object) -> str:

@@ -6,7 +6,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from .access import is_loopback
+from .access import is_loopback, wait_s
 from .errors import TransportFailure
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -36,9 +36,10 @@ async def post_offer(
             if response.status in (200, 201):
                 return await _read(response)
             wait = response.headers.get("Retry-After", "")
-            seconds = float(wait) if wait.isdecimal() and len(wait) < 6 else 0.0
             failure = TransportFailure(
-                "the offer was refused", code=response.status, retry_after_s=seconds
+                "the offer was refused",
+                code=response.status,
+                retry_after_s=wait_s(wait),
             )
     except aiohttp.ClientConnectorCertificateError:
         failure = TransportFailure("the certificate does not fit", usable=False)

@@ -14,7 +14,7 @@ from websockets.exceptions import (
     InvalidURI,
 )
 
-from .access import is_loopback
+from .access import is_loopback, wait_s
 from .errors import TransportFailure
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -81,9 +81,8 @@ async def open_websocket(
         status = error.response.status_code
         # Any header may come twice, and get() takes none that does.
         wait = next(iter(error.response.headers.get_all("Retry-After")), "")
-        seconds = float(wait) if wait.isdecimal() and len(wait) < 6 else 0.0
         failure = TransportFailure(
-            "the handshake was refused", code=status, retry_after_s=seconds
+            "the handshake was refused", code=status, retry_after_s=wait_s(wait)
         )
     except InvalidMessage:
         failure = TransportFailure("the handshake was cut off")
