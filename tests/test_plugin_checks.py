@@ -6,10 +6,15 @@ The conventions of Vision Agents are checked in test_conventions.py.
 import json
 import os
 import sys
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from filelock import FileLock
+from realtime_testkit import Facts
+from realtime_testkit.account import contract_of
 
 from tests.generated import ROOT, Generator, Plugin, run
 
@@ -133,3 +138,35 @@ def test_report_of_the_contract_is_written(
     run_suite(plugins["default"], python, "-n0", "-k", "ct1", f"--contract-report={report}")
     [account] = json.loads(report.read_text(encoding="utf-8"))
     assert account["contracts"]["CT1"]["status"] == "met"
+
+
+def test_contract_is_met_only_by_a_test_that_passed(
+    generate: Generator, python: Path, tmp_path: Path
+) -> None:
+    """With every fact false, the account calls no contract met of which no test passed."""
+    plugin = generate(tmp_path / "plugin")
+    page = plugin.path / "tests" / "contract.toml"
+    text = page.read_text(encoding="utf-8")
+    stated = {line.partition(" = ")[0] for line in text.splitlines()}
+    off = [f"{each.name} = false" for each in fields(Facts) if each.default is True]
+    off = [line for line in off if line.partition(" = ")[0] not in stated]
+    text = text.replace("= true", "= false").replace("[provider]", "\n".join(["[provider]", *off]))
+    page.write_text(text, encoding="utf-8")
+    report, results = tmp_path / "contract.json", tmp_path / "results.xml"
+    # Some tests fail: the double does what the facts deny.
+    options = (f"--contract-report={report}", f"--junitxml={results}")
+    with suppress(pytest.fail.Exception):
+        run_suite(plugin, python, "-n0", "-k", "not Conventions", *options)
+    cases = ElementTree.parse(results).getroot().iter("testcase")
+    not_passed = {"failure", "error", "skipped"}
+    passed = {
+        contract_of(case.get("name", ""))
+        for case in cases
+        if not_passed.isdisjoint(part.tag for part in case)
+    }
+    [account] = json.loads(report.read_text(encoding="utf-8"))
+    contracts = account["contracts"]
+    met = {name for name, each in contracts.items() if each["status"] == "met"}
+    by_frames = {name for name in met if contracts[name]["frames"]}
+    assert met - by_frames <= passed
+    assert len(met) < len(contracts)
