@@ -105,6 +105,32 @@ class Bounds(Contract):
         grown = kept[2] - kept[1]
         assert grown < rounds * GROWTH, f"{grown} more items for {rounds} {what}: {kept}"
 
+    @pytest.mark.allows("loop gaps")
+    async def test_bd1_long_ids_are_forgotten(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        subject: Subject,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """Of 60 responses and calls with ids of 20,000 characters, no more than 10 are kept."""
+        facts.need("ids", "tools")
+        transport.needs_messages()
+        long = "x" * (transport.full // 300)
+        for number in range(60):
+            name = f"{long}{number}"
+            call = protocol.ToolCall(name, name, "no_such_tool", "{}")
+            await connection.send(protocol.ResponseStarted(name), call)
+            await connection.send(protocol.TextDelta(name, "canary ", item_id=name))
+            await connection.send(protocol.ResponseDone(name))
+        await fence(connection, record)
+        llm.output.clear()
+        await passes(0.5)  # tools may still run
+        kept = _characters_kept_by(subject)
+        assert kept < 10 * len(long), f"{kept} characters are kept"
+
     @pytest.mark.allows("loop gaps", "many logs")
     @pytest.mark.parametrize("how", ["lost", "closed"])
     async def test_bd1_sessions_are_forgotten(
@@ -306,12 +332,25 @@ def _unfinished(what: str, number: int) -> list[protocol.Event]:
 
 def _kept_by(subject: Subject) -> int:
     """How many objects of the plugin there are, and how many items their collections have."""
+    own, collections = _objects_of(subject)
+    return len(own) + sum(map(len, collections.values()))
+
+
+def _characters_kept_by(subject: Subject) -> int:
+    """How much text objects of the plugin and their collections refer to."""
+    own, collections = _objects_of(subject)
+    kept = [each for one in (*own, *collections.values()) for each in gc.get_referents(one)]
+    kept += [key for one in collections.values() if isinstance(one, dict) for key in one]
+    return sum({id(each): len(each) for each in kept if isinstance(each, str)}.values())
+
+
+def _objects_of(subject: Subject) -> tuple[list[object], dict[int, Collection[object]]]:
+    """The objects of the plugin, and the collections that they refer to."""
     gc.collect()
     package = subject.plugin.__name__
     own = [each for each in gc.get_objects() if f"{type(each).__module__}".startswith(package)]
     collections = _collections_of(own)
-    collections |= _collections_of(collections.values())
-    return len(own) + sum(map(len, collections.values()))
+    return own, collections | _collections_of(collections.values())
 
 
 def _collections_of(objects: Iterable[object]) -> dict[int, Collection[object]]:
