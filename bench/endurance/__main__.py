@@ -4,7 +4,8 @@ uv run python -m bench.endurance [--only hostile,turns] [--scale 0.1]
 
 Generates a plugin and lets it talk to the testkit's embedded OpenAI provider on 127.0.0.1, a part
 at a time. Plugin and provider are in processes of their own. Linux only: it reads /proc. Exits
-with 1 where a target is missed.
+with 1 where a target is missed: a turn is lost, memory grows by more than 5 MB after the warm-up
+(without what the resampler alone keeps of the same audio), or a task, socket or thread is left.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
-from .meter import Report
+from .meter import Report, grown_mb
 from .parts import PARTS, measured
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ GROWTH_MB = 5.0
 """How much more memory a part may hold at its end than after its warm-up."""
 
 HEAD = (
-    "", "turns", "answered", "refused", "lost", "RSS, MB", "objects", "tasks", "sockets",
+    "", "turns", "answered", "refused", "lost", "RSS, MB", "resampler's", "objects", "tasks", "sockets",
     "threads", "median, ms", "took, s",
 )  # fmt: skip
 
@@ -51,6 +52,7 @@ def row(name: str, report: Report) -> list[str]:
         f"{report.refused:,}",
         f"{len(report.lost):,}",
         f"{report.warm.memory_mb:.1f} → {report.end.memory_mb:.1f}",
+        f"{report.resampler_mb:.1f}",
         f"{report.warm.objects:,} → {report.end.objects:,}",
         f"{before.tasks} → {after.tasks}",
         f"{before.sockets} → {after.sockets}",
@@ -65,7 +67,7 @@ def missed(report: Report) -> list[str]:
     found = report.lost[:5]
     if len(report.lost) > len(found):
         found.append(f"and {len(report.lost) - len(found)} more turns were lost")
-    grown = report.end.memory_mb - report.warm.memory_mb
+    grown = grown_mb(report)
     if grown > GROWTH_MB:
         found.append(f"memory grew by {grown:.1f} MB after the warm-up")
     if report.after.counted != report.before.counted:

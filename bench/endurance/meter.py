@@ -100,6 +100,8 @@ class Report(msgspec.Struct):
         warm: after the warm-up.
         end: at the end, the session open if it stays open.
         after: after the last session.
+        resampler_mb: how much memory the resampler alone keeps of as much audio as came
+            between ``warm`` and ``end``.
         first_ms: median time to an answer, of the first turns.
         last_ms: the same of the last ones.
     """
@@ -114,9 +116,15 @@ class Report(msgspec.Struct):
     warm: Held
     end: Held
     after: Held
+    resampler_mb: float
     first_ms: float
     last_ms: float
     took_s: float
+
+
+def grown_mb(report: Report) -> float:
+    """How much more memory is held after the warm-up, without what the resampler alone keeps."""
+    return report.end.memory_mb - report.warm.memory_mb - report.resampler_mb
 
 
 async def settled(before: Held) -> Held:

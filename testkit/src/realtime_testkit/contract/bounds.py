@@ -107,6 +107,32 @@ class Bounds(Contract):
         grown = kept[2] - kept[1]
         assert grown < rounds * GROWTH, f"{grown} more items for {rounds} {what}: {kept}"
 
+    @pytest.mark.allows("loop gaps")
+    async def test_bd1_long_ids_are_forgotten(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        subject: Subject,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """Of 60 responses and calls with ids of 20,000 characters, no more than 10 are kept."""
+        facts.need("ids", "tools")
+        transport.needs_messages()
+        long = "x" * (transport.full // 300)
+        for number in range(60):
+            name = f"{long}{number}"
+            call = protocol.ToolCall(name, name, "no_such_tool", "{}")
+            await connection.send(protocol.ResponseStarted(name), call)
+            await connection.send(protocol.TextDelta(name, "canary ", item_id=name))
+            await connection.send(protocol.ResponseDone(name))
+        await fence(connection, record)
+        llm.output.clear()
+        await passes(0.5)  # tools may still run
+        kept = kept_bytes(subject)
+        assert kept < 10 * len(long), f"{kept} characters are kept"
+
     @pytest.mark.allows("loop gaps", "many logs")
     @pytest.mark.parametrize("how", ["lost", "closed"])
     async def test_bd1_sessions_are_forgotten(

@@ -105,7 +105,8 @@ class Settings(Contract):
     ) -> None:
         """A format that cannot be used raises ValueError, from update_session() perhaps another.
 
-        The session goes on, and the next one does not ask for the format.
+        The session goes on, and the next one does not ask for the format; nor does the first
+        one, where there is no session yet.
         """
         facts.need("unusable_format")
         with pytest.raises(ValueError, match=r".+"):
@@ -118,6 +119,10 @@ class Settings(Contract):
         connection.abort()
         await make.record(llm).up(2)
         await converse(llm, output, await provider.connection(2), "response_2")
+        early = make()
+        with pytest.raises((ValueError, subject.session_error)):
+            await early.update_session(options=facts.unusable_format)
+        await early.connect()
 
     async def test_ef3_tools_of_both_kinds_stay_together(
         self, make: Make, provider: Provider, facts: Facts

@@ -13,13 +13,14 @@ import functools
 import itertools
 import json
 from collections.abc import Mapping
-from typing import TypeVar, get_args
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct, field
 
 from ._engine import session_events as events
 from ._engine import session_types as commands
+from ._engine.bounded import BoundedDict
 from ._engine.errors import MalformedFrame
 from ._engine.session_events import Event
 from ._engine.session_types import (
@@ -56,11 +57,18 @@ BUSY_CODES = ("conversation_already_has_active_response",)
 MAX_TOOL_OUTPUT = 60_000
 """How much of a tool's result is sent, in characters; the bound of Vision Agents."""
 
+MAX_CALLS = 256
+"""How many calls of tools that were begun are remembered, the newest."""
+
+MAX_ID = 1000
+"""Longer ids, and names of tools, count as absent: they are kept after their response."""
+
 _REQUEST_KEY = "request_id"  # in a request's metadata
 _JPEG = "data:image/jpeg;base64,"
 _UPDATED_IN_PARTS = ("audio", "input", "output")  # of a session; the rest as a whole
 
 StructT = TypeVar("StructT", bound=Struct)
+Id = Annotated[str, msgspec.Meta(max_length=MAX_ID)]
 
 
 class ServerMessage(Struct, tag_field="type"):
@@ -70,7 +78,7 @@ class ServerMessage(Struct, tag_field="type"):
 class ErrorDetail(Struct):
     type: str = ""
     code: str | None = None
-    event_id: str | None = None
+    event_id: Id | None = None
 
 
 class ErrorMessage(ServerMessage, tag="error"):
@@ -88,7 +96,7 @@ class SessionUpdated(ServerMessage, tag="session.updated"):
 class UserPart(ServerMessage):
     """A part of the user's turn; ``item_id`` is the message it becomes."""
 
-    item_id: str | None = None
+    item_id: Id | None = None
 
 
 class SpeechStarted(UserPart, tag="input_audio_buffer.speech_started"): ...
@@ -134,7 +142,7 @@ class StatusDetails(Struct):
 
 
 class Response(Struct):
-    id: str | None = None
+    id: Id | None = None
     status: events.ResponseStatus = "completed"
     status_details: StatusDetails = field(default_factory=StatusDetails)
     metadata: JSONObject = {}
@@ -152,8 +160,8 @@ class ResponseDone(ServerMessage, tag="response.done"):
 class ResponsePart(ServerMessage, kw_only=True):
     """A part of a response: of the newest one, where the id is missing."""
 
-    response_id: str | None = None
-    item_id: str | None = None
+    response_id: Id | None = None
+    item_id: Id | None = None
     output_index: int = 0
     content_index: int = 0
 
@@ -192,10 +200,10 @@ class TextDone(ResponsePart, tag="response.output_text.done"):
 
 class OutputItem(Struct):
     type: str | None = None
-    id: str | None = None
+    id: Id | None = None
     status: str | None = None
-    call_id: str | None = None
-    name: str | None = None
+    call_id: Id | None = None
+    name: Id | None = None
     arguments: str | None = None
 
 
@@ -208,8 +216,8 @@ class OutputItemDone(ResponsePart, tag="response.output_item.done"):
 
 
 class ArgumentsDone(ResponsePart, tag="response.function_call_arguments.done"):
-    call_id: str | None = None
-    name: str | None = None
+    call_id: Id | None = None
+    name: Id | None = None
     arguments: str | None = None
 
 
@@ -257,7 +265,7 @@ class Codec:
         self._defaults: JSONObject = {}  # the session as it was before it was configured
         self._asked: commands.SessionSettings | None = None
         self._response_id = ""
-        self._calls: dict[str, OutputItem] = {}
+        self._calls: BoundedDict[str, OutputItem] = BoundedDict(MAX_CALLS)
 
     def settings(self, config: commands.SessionConfig) -> commands.SessionSettings:
         """Read what a configuration asks for.
@@ -372,11 +380,7 @@ class Codec:
                 asked = request_id if isinstance(request_id, str) else None
                 return [events.ResponseStarted(response.id, asked)]
             case OutputItemAdded(item=item):
-                if (
-                    item.type == "function_call"
-                    and item.id is not None
-                    and len(self._calls) < 256
-                ):
+                if item.type == "function_call" and item.id is not None:
                     self._calls[item.id] = item
             case ArgumentsDone(item_id=item_id, arguments=str(arguments)):
                 begun = self._calls.get(item_id or "", OutputItem())

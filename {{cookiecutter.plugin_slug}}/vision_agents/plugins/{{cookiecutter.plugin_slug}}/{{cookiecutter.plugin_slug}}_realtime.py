@@ -328,9 +328,8 @@ class Realtime(realtime.Realtime):
         Raises:
             SessionError: the provider refused, and everything stays as it was, or
                 could not be told.
+            ValueError: the options name a format that cannot be used.
         """
-        if instructions is not None:
-            super().set_instructions(instructions)
         asked = self._call.configuration.asked
         if turn_detection is None:
             turn_detection = asked.turn_detection
@@ -341,6 +340,10 @@ class Realtime(realtime.Realtime):
             modalities=modalities or asked.modalities,
             options=asked.options if options is None else dict(options),
         )
+        # Raises ValueError here, and not from each connect() that follows.
+        wire.Codec().settings(changed)
+        if instructions is not None:
+            super().set_instructions(instructions)
         await self._call.change(changed)
 
     async def trim_history(self, keep: int) -> None:
