@@ -24,6 +24,7 @@ from realtime_testkit.scenarios import (
     converse,
     fence,
     hears,
+    passes,
     say,
     speak,
 )

@@ -124,9 +124,7 @@ class Client:
             to reconnect, and the delay before the second; it grows from there.
         reconnect_max_delay_s: cap on that delay.
         reconnect_attempts: attempts in a row before giving up.
-        ping_interval_s: time between two WebSocket pings, which notice a provider that is
-            gone without a word.
-        ping_timeout_s: how long the answer to one may take before the connection is lost.
+        ping_interval_s: between two pings, and bound on the answer to one.
 
     Raises:
         ValueError: api_key cannot be sent, or base_url is no WebSocket URL or has a model.
@@ -145,7 +143,6 @@ class Client:
         reconnect_max_delay_s: float = 5.0,
         reconnect_attempts: int = 8,
         ping_interval_s: float = 20.0,
-        ping_timeout_s: float = 20.0,
     ) -> None:
         if isinstance(api_key, str):
             check_key(api_key)
@@ -165,7 +162,6 @@ class Client:
         self._reconnect_max_delay_s = reconnect_max_delay_s
         self._reconnect_attempts = reconnect_attempts
         self._ping_interval_s = ping_interval_s
-        self._ping_timeout_s = ping_timeout_s
 
     async def connect(
         self, config: SessionConfig, resume: str | None = None
@@ -208,12 +204,8 @@ class Client:
             async with asyncio.timeout_at(deadline):
                 key = await current_key(self._api_key)
                 headers = {"Authorization": f"Bearer {key}"}
-                websocket = await open_websocket(
-                    self._url(config.model),
-                    headers,
-                    ping_interval_s=self._ping_interval_s,
-                    ping_timeout_s=self._ping_timeout_s,
-                )
+                url = self._url(config.model)
+                websocket = await open_websocket(url, headers, self._ping_interval_s)
         except TransportFailure as error:
             failure = classify(error.code, error.reason)
             if failure is None or not error.usable:

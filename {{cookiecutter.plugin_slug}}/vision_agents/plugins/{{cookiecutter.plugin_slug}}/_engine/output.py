@@ -19,11 +19,8 @@ from vision_agents.core.llm.realtime import (
 from vision_agents.core.observability import MetricsCollector
 from vision_agents.core.utils.stream import Stream
 
-MAX_ITEMS = 20_000
-"""How much is queued where nobody reads: the oldest is dropped."""
-
-MAX_BYTES = 32 * 1024 * 1024
-"""The same, in bytes of audio: more than ten minutes of speech."""
+MAX_ITEMS, MAX_BYTES = 20_000, 32 * 1024 * 1024
+"""How much is queued where nobody reads, in items and in audio: the oldest is dropped."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,18 +72,13 @@ class Output(Stream[Item]):
 
     def send_nowait(self, item: Item) -> None:
         """Queue an item; where nobody reads, in place of the oldest."""
+        self._bytes = _size(item) + (self._bytes if self.size() else 0)
         super().send_nowait(item)
-        self._bytes += _size(item)
         while self.size() > MAX_ITEMS or (self._bytes > MAX_BYTES and self.size() > 1):
             if not self._dropped:
                 logger.warning("Nobody reads the output: its oldest items are dropped")
             self._dropped = True
             self._bytes -= _size(super().get_nowait())
-
-    def clear(self) -> None:
-        """Drop all items."""
-        super().clear()
-        self._bytes = 0
 
     def put_back(self, items: list[Item]) -> None:
         """Queue again what a `clear` removed."""

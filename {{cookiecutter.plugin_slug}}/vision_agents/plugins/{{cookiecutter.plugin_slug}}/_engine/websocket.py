@@ -43,19 +43,9 @@ class _Connect(connect):
 
 
 async def open_websocket(
-    url: str,
-    headers: Mapping[str, str],
-    *,
-    ping_interval_s: float,
-    ping_timeout_s: float,
+    url: str, headers: Mapping[str, str], ping_interval_s: float
 ) -> "WebSocket":
     """Open a connection; redirects are not followed.
-
-    Args:
-        url: where to.
-        headers: of the handshake.
-        ping_interval_s: time between two pings.
-        ping_timeout_s: a provider that answers no ping for this long is gone.
 
     Raises:
         TransportFailure: it was refused, hung up on, or the address cannot work.
@@ -73,7 +63,7 @@ async def open_websocket(
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=None,
                 ping_interval=ping_interval_s,
-                ping_timeout=ping_timeout_s,
+                ping_timeout=ping_interval_s,
                 proxy=None if is_loopback(url) else True,
             )
         )
