@@ -1,7 +1,7 @@
-"""Finish the plugin that Cookiecutter has rendered, in whose folder it runs this file.
+"""Finish the plugin that Cookiecutter has rendered. It runs this file in the plugin's folder.
 
-One of each variant is kept, git's configuration says who the author is, the testkit is taken from where the
-template is, a checkout of Vision Agents gets its new member, and what to do next is printed.
+This keeps one of each variant, writes the author's name as git's configuration has it and where the testkit is,
+makes the plugin a member of a checkout of Vision Agents, and prints what to do next.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ANSWERS = r"""{{ cookiecutter | jsonify }}"""
 
-# Files and folders that there are for each choice, as NAME_CHOICE.ext: one is kept, as NAME.ext.
+# Files and folders that exist once for each choice, as NAME_CHOICE.ext: one is kept, as NAME.ext.
 VARIANTS = {
     "license": ("MIT Apache-2.0 BSD-3-Clause", "LICENSE_*"),
     "transport": ("websocket webrtc", "{package}/client_*.py"),
@@ -31,7 +31,7 @@ ONLY_WITH = {
     "transport=webrtc": "{engine}/peer.py {engine}/playout.py {engine}/signaling.py {engine}/tracks.py {engine}/webrtc.py",
     "transport=webrtc wire=openai": "tests/frames/client/ClearOutput.json",
     "transport=websocket": "{engine}/websocket.py",
-    # With audio formats, which a track does not need.
+    # These contain audio formats, which WebRTC's tracks do not need.
     "not transport=webrtc wire=openai": "tests/frames/client/Configure.json tests/frames/client/Configure-manual.json",
     "video=yes": "{engine}/video.py tests/frames/client/AppendImage.json",
 }
@@ -55,7 +55,7 @@ def main() -> None:
         rewrite(owner, {answers["__testkit_source"]: source})
     rewrite(folder / "example" / ROOT, {answers["__testkit_source"]: source})
     (folder / "UNFINISHED.txt").unlink(missing_ok=True)
-    # An update by cruft compares two copies, in temporary folders which are gone when this is read.
+    # cruft makes copies in temporary folders, to compare them: nothing is printed about these.
     if "_output_dir" in answers or not re.fullmatch(r"tmp\w{8}", folder.parent.name):
         tell([*lines, *what_comes_next(folder, answers, f"  {source}\n  in {owner}")])
 
@@ -80,18 +80,18 @@ def choose(folder: Path, answers: Mapping[str, str]) -> None:
         kept = (wanted.items() <= answers.items()) != conditions.startswith("not ")
         for name in names.format(**folders).split():
             (existing if kept else remove)(folder / name)
-    # Cookiecutter copies what tools leave in the template's folder.
+    # Cookiecutter also copies the caches that tools leave in the template's folder.
     for path in list(folder.glob("[a-z]*/**/[._]*cache*")):
         remove(path)
 
 
 def existing(path: Path) -> Path:
-    """Return the path of a file or folder that there is; without it, the run has failed."""
+    """Return the path of a file or folder; end the run if it does not exist."""
     return path if path.exists() else sys.exit(f"Please report: the template has no {path.name}.")
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if it is there."""
+    """Remove a file, or a folder with its content, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -107,7 +107,7 @@ def rewrite(path: Path, texts: Mapping[str, str]) -> None:
 
 
 def write_author(folder: Path, answers: Mapping[str, str]) -> None:
-    """Write the author as git knows them, where none was given."""
+    """Write the author's name, e-mail and account from git's configuration, where none was given."""
     home = Path("~").expanduser()
     files = [home / ".config" / "git" / "config", home / ".gitconfig"]
     files += [parent / ".git" / "config" for parent in reversed(folder.parents)]
@@ -130,7 +130,7 @@ def write_author(folder: Path, answers: Mapping[str, str]) -> None:
 
 
 def git_settings(file: Path) -> dict[str, str]:
-    """Return what a file of git's says, nothing if it cannot be read."""
+    """Return the settings in one of git's files; none if it does not exist."""
     settings, section = dict[str, str](), ""
     for line in file.read_bytes().decode(errors="replace").splitlines() if file.is_file() else []:
         name, equals, value = map(str.strip, line.partition("="))
@@ -142,7 +142,7 @@ def git_settings(file: Path) -> dict[str, str]:
 
 
 def testkit_source(answers: Mapping[str, str]) -> str:
-    """Return the line that tells uv where the testkit is: where the template is."""
+    """Return the line for uv that says where the testkit is, which is beside the template."""
     requirement = answers["__testkit_source"].split()[0] + " = {"
     template, repository = answers["_template"], answers.get("_repo_dir")
     if repository in (None, template):
@@ -166,7 +166,7 @@ def testkit_source(answers: Mapping[str, str]) -> str:
     if template.lower().endswith(".zip") or not known:
         return answers["__testkit_source"]
     url = re.sub(r"^([\w.-]+@[\w.-]+):(?!//)", r"ssh://\1/", url.removeprefix("git+"))
-    url = re.sub(r"^(https?://)[^/@]*@", r"\1", url)  # A published file has no password.
+    url = re.sub(r"^(https?://)[^/@]*@", r"\1", url)  # Keeps a password out of the file.
     pinned = f', rev = "{revision}"' if re.fullmatch(r"[0-9a-f]{40,64}", revision) else ""
     return f'{requirement} git = "{url}", subdirectory = "testkit"{pinned}' + " }"
 
@@ -206,7 +206,7 @@ def register(checkout: Path, answers: Mapping[str, str], source: str) -> list[st
 
 
 def insert(text: str, like: str, name: str, line: str) -> str:
-    """Return a TOML file's text with a line more, before the first like it that sorts after it."""
+    """Return a TOML file's text with a line added before the first similar one that sorts after it."""
     similar = list(re.finditer(rf"^([ \t]*){like}(\r?\n)", text, re.MULTILINE))
     if name in [match[2] for match in similar]:
         return text
@@ -228,9 +228,9 @@ def patch(checkout: Path, path: Path, change: Callable[[str], str]) -> str:
 
 
 def write(path: Path, change: Callable[[str], str]) -> None:
-    """Change a file as it is now, whoever else is changing it. A link stays a link."""
+    """Change a file, and keep what others write to it meanwhile. A link stays a link."""
     path = path.resolve()
-    new = path.with_name(f".{path.name}.new")  # Keeps out other runs of this while it is there.
+    new = path.with_name(f".{path.name}.new")  # Other runs wait while it exists.
     for _ in range(200):
         before = path.read_bytes()
         after = change(before.decode()).encode()
@@ -267,12 +267,12 @@ def what_comes_next(folder: Path, answers: Mapping[str, str], source: str) -> li
 
 
 def shell(word: str) -> str:
-    """Return a word as a shell takes it."""
+    """Quote a word for the shell."""
     return f'"{word}"' if os.name == "nt" else shlex.quote(word)
 
 
 def tell(lines: list[str]) -> None:
-    """Print lines. A plugin is finished even if nobody can read them."""
+    """Print lines. A closed output is not an error: the plugin is finished."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
         try:

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# In JSON there are no three quotation marks in a row, and no backslash at the end.
+# JSON never has three quotation marks in a row, nor a backslash at its end.
 ANSWERS = r"""{{ cookiecutter | jsonify }}"""
 
 LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -60,7 +60,7 @@ def main() -> None:
     if "tomllib" not in sys.stdlib_module_names:
         sys.exit("This template needs Python 3.11 or newer: uvx --python 3.13 cookiecutter ...")
     answers: dict[str, object] = json.loads(ANSWERS)
-    # In plugin_slug stands what Cookiecutter could make a folder of.
+    # plugin_slug is made usable as a folder's name; the answer itself is in __slug_given.
     given = answers | {"plugin_slug": answers.get("__slug_given", answers["plugin_slug"])}
     if bad := problems(given, Path.cwd()):
         sys.exit(refusal(given, bad))
@@ -76,8 +76,8 @@ def problems(given: Mapping[str, object], folder: Path) -> dict[str, str]:
         for name, rule in RULES.items()
     }
     if found["plugin_name"] and given["description"] == defaults(given)["description"]:
-        found["description"] = ""  # It is made from the name, and will be right with it.
-    if "_output_dir" in given:  # cruft does not tell, and compares copies that are in no checkout.
+        found["description"] = ""  # It is made from the name: only that is named.
+    if "_output_dir" in given:  # cruft gives none, and compares copies outside of any checkout.
         found["plugin_slug"] = found["plugin_slug"] or installed(str(given["plugin_slug"]))
         if given["layout"] == "workspace":
             found["layout"] = no_checkout(folder.parent)
@@ -122,56 +122,56 @@ def refusal(given: Mapping[str, object], bad: Mapping[str, str]) -> str:
 
 
 def no_checkout(plugins: Path) -> str:
-    """Tell what is wrong with the folder for a checkout's plugins."""
+    """Return what is wrong with the folder for a checkout's plugins."""
     core = plugins.parent / "agents-core" / "pyproject.toml"
     text = core.read_bytes() if core.is_file() else b""
     if plugins.name == "plugins" and re.search(rb'^name = "vision-agents"\r?$', text, re.MULTILINE):
         return ""
-    return f"{plugins} is no folder plugins of Vision Agents. Add --output-dir CHECKOUT/plugins."
+    return f"{plugins} is not the folder plugins of a Vision Agents checkout. Add --output-dir CHECKOUT/plugins."
 
 
 def installed(slug: str) -> str:
-    """Tell whether a plugin of this name is installed beside Cookiecutter."""
+    """Return what is wrong if a plugin of this name is installed beside Cookiecutter."""
     names = f"vision_agents_plugins_{slug}-*.dist-info"
     found = [path for folder in sys.path for path in Path(folder).glob(names)]
     return f"A plugin of this name is installed: {found[0]}. Choose another name." if found else ""
 
 
 def identifier(text: str, longest: int) -> str:
-    """Tell what is wrong with a name in Python's code."""
+    """Return what is wrong with a name in Python's code."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", text) or len(text) > longest:
         return f"Use a to z, 0 to 9 and single _ between them, a letter first, at most {longest} in all."
     if text in [*keyword.kwlist, *keyword.softkwlist, "type"]:  # the last one since Python 3.12
         return "This is a word of the Python language. Choose another name."
     if text in vars(builtins) or text in sys.stdlib_module_names:
-        return "Python knows this name already. Choose another, or add a word to it."
+        return "This name is a built-in or a module of Python. Choose another, or add a word to it."
     if text in NAMES_TAKEN:
         return "The plugin's own code uses this name. Choose another, or add a word to it."
     return ""
 
 
 def plugin_slug(text: str) -> str:
-    """Tell what is wrong with the name of the module and the folder."""
+    """Return what is wrong with the name of the module and the folder."""
     if text in VISION_AGENTS_PLUGINS:
         return f"Vision Agents has a plugin of this name. Choose another, such as {text}_realtime."
     if text in KEYS_TAKEN:
         return f"{text.upper()}_API_KEY is another service's key. Choose another name, such as {text}_realtime."
     if re.match("github(_|$)", text):
-        return "No secret on GitHub may begin with GITHUB_, so CI could not have its key. Choose another name."
+        return "Secrets on GitHub cannot begin with GITHUB_, so CI could not read its key. Choose another name."
     if re.fullmatch("con|prn|aux|nul|(com|lpt)[1-9]", text):
         return "Windows cannot have a folder of this name. Choose another name."
     return identifier(text, longest=30)
 
 
 def native_method(text: str) -> str:
-    """Tell what is wrong with the name of the method that asks for a response."""
+    """Return what is wrong with the name of the method that asks for a response."""
     if text in METHODS_TAKEN:
-        return "Realtime can have no other method of this name. Add a word to it."
+        return "Realtime already has an attribute of this name. Add a word to it."
     return identifier(text, longest=40)
 
 
 def plugin_name(text: str) -> str:
-    """Tell what is wrong with the provider's name, which stands in docstrings and headings."""
+    """Return what is wrong with the provider's name, which stands in docstrings and headings."""
     allowed = all(c.isalnum() or unicodedata.category(c)[0] == "M" or c in " .+-&'" for c in text)
     if allowed and any(map(str.isalpha, text)) and text[0].isalnum() and len(text) <= 60:
         return ""
@@ -179,7 +179,7 @@ def plugin_name(text: str) -> str:
 
 
 def free_text(text: str, longest: int) -> str:
-    """Tell what is wrong with a line of any text."""
+    """Return what is wrong with a line of any text."""
     if text != text.strip() or not 1 <= len(text) <= longest:
         return f"Give 1 to {longest} characters, with no space at either end."
     if re.search(r"\{[%#\{]", text):

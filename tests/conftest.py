@@ -50,13 +50,13 @@ def plugins(shared_folder: Path) -> dict[str, Plugin]:
 
 @pytest.fixture(scope="session", params=ANSWER_SETS)
 def plugin(request: pytest.FixtureRequest, plugins: dict[str, Plugin]) -> Plugin:
-    """The plugin of one answer set after the other."""
+    """The plugin generated from each answer set."""
     return plugins[request.param]
 
 
 @pytest.fixture(scope="session")
 def python(shared_folder: Path, plugins: dict[str, Plugin]) -> Path:
-    """The Python of an environment made from the default plugin's own dependencies.
+    """The Python of an environment with the default plugin's dependencies.
 
     All generated plugins are installed in it beside each other.
     """

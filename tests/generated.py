@@ -18,7 +18,7 @@ DEFAULTS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 
 @dataclass(frozen=True)
 class Plugin:
-    """A generated plugin and the answers it was made from, the derived ones among them."""
+    """A generated plugin and the answers it was made from, with the derived ones."""
 
     path: Path
     answers: Mapping[str, str]
@@ -37,7 +37,7 @@ class Plugin:
 
 
 class Generator:
-    """Runs Cookiecutter on a template, away from the user's own settings and from git's."""
+    """Runs Cookiecutter on a template, without the user's settings and git's."""
 
     def __init__(self, folder: Path, template: Path = ROOT) -> None:
         self.template = template

@@ -1,10 +1,10 @@
-"""Vision Agents' own tools have nothing to say about a plugin in a checkout of their repository.
+"""Vision Agents' own tools accept a plugin in a checkout of their repository.
 
-Needs a checkout, which is cloned and not touched, a Python that it takes (3.12 or 3.13), and the
-registry:
+Needs a checkout, which is cloned and not changed, Python 3.12, and the package index (with 3.13, uv
+builds NumPy from source, which takes minutes):
 
     git clone https://github.com/GetStream/Vision-Agents
-    VISION_AGENTS_CHECKOUT=Vision-Agents uv run pytest -n0 tests/test_checkout.py
+    VISION_AGENTS_CHECKOUT=Vision-Agents UV_PYTHON=3.12 uv run pytest -n0 tests/test_checkout.py
 """
 
 import os
@@ -48,7 +48,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tools(checkout: Path) -> dict[str, str]:
-    """Variables for `uv run` in an environment with the plugin, and the checkout's tools as locked.
+    """Variables for `uv run` in an environment with the plugin and the checkout's locked tools.
 
     Without the other plugins: together they need dozens of gigabytes.
     """
@@ -107,7 +107,7 @@ def test_ruff_finds_nothing_by_its_default_rules(checkout: Path, tools: dict[str
 
 
 def test_mypy_finds_nothing(checkout: Path, tools: dict[str, str]) -> None:
-    """As `dev.py mypy-plugins` has it, for the plugins that are installed."""
+    """As `dev.py mypy-plugins` runs it, for the plugins that are installed."""
     mypy = ("uv", "run", "mypy", "--install-types", "--non-interactive")
     run(*mypy, "--exclude", r"plugins/[^/]+/tests/", "plugins/acme", cwd=checkout, **tools)
 

@@ -1,4 +1,4 @@
-"""A run that does not come to its end registers nothing and says in the folder what to do."""
+"""An interrupted run registers nothing, and leaves a file that says what to do."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endless(template: Path, output: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run that has got as far as the last folder, and gets no further."""
+    """A run that is stuck at the last folder."""
     (template / LATE).write_text(FOR_EVER)
     config = output.with_name("config.json")
     config.write_text(json.dumps({"replay_dir": str(output.with_name("replays"))}))

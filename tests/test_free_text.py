@@ -1,4 +1,4 @@
-"""Free text says in every file exactly what was given."""
+"""Free text is in every file exactly as it was given."""
 
 import ast
 import json

@@ -28,7 +28,7 @@ RENAMED = {
 
 
 def surface_with(path: Path) -> dict[str, str]:
-    """The surface of what is found at a path before all that is installed."""
+    """The surface of the modules in a folder, which come before the installed ones."""
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "surface.py"],
         env=os.environ | {"PYTHONPATH": str(path)},
@@ -40,7 +40,7 @@ def surface_with(path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def differences(tmp_path_factory: pytest.TempPathFactory, plugins: dict[str, Plugin]) -> list[str]:
-    """What is said of a release with one more method, and three names changed."""
+    """The report on a release with one more method and three changed names."""
     path = tmp_path_factory.mktemp("release")
     planted = path / "vision_agents" / "core"
     shutil.copytree(

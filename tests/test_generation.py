@@ -1,4 +1,4 @@
-"""A generated plugin has the files that belong to the answers, and says what the answers are."""
+"""A generated plugin has the files that belong to the answers, and contains the answers."""
 
 import ast
 import re

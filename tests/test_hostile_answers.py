@@ -1,4 +1,4 @@
-"""Whatever the answers are: a plugin that says exactly them, or nothing at all.
+"""Any answers give a plugin that contains them exactly, or are refused and leave nothing.
 
 HYPOTHESIS_PROFILE=thorough tries 600 sets of hostile answers and 400 of mild ones, else some dozens.
 """
@@ -100,7 +100,7 @@ def usable_part(text: str) -> str:
     return "".join(kept)[:300].strip()
 
 
-# What each answer may well be; what it may not be of these, its rule takes out.
+# Plausible answers; those that a rule refuses are filtered out below.
 PLAUSIBLE: dict[str, SearchStrategy[str]] = {
     "plugin_name": st.builds("{}{}".format, st.characters(categories=["L"]), NAME),
     "plugin_slug": st.lists(WORD, min_size=1, max_size=3).map("_".join) | st.sampled_from(NAMES),
@@ -132,12 +132,12 @@ HOSTILE_SETS = st.builds(lambda mild, hostile: {**mild, **hostile}, MILD, SOME)
 
 
 def is_template(answer: str) -> bool:
-    """Tell whether Cookiecutter renders an answer to something else, which is its own behaviour."""
+    """Tell whether Cookiecutter renders an answer as a template, to another text."""
     return re.search(r"\{[{%#]|[\r\n]", answer) is not None
 
 
 class Scaffolding:
-    """Makes plugins from sets of answers, and looks at each, and at fifty at a time."""
+    """Generates plugins from sets of answers; checks each, and runs tools on fifty at a time."""
 
     def __init__(
         self, generate: Generator, python: Path, folder: Path, captured: pytest.CaptureFixture[str]
@@ -191,7 +191,7 @@ class Scaffolding:
         shutil.rmtree(folder)
 
     def look(self) -> None:
-        """See that the plugins are formatted, pass lint, and that pytest finds the tests of some."""
+        """Check that the plugins are formatted and pass lint, and that pytest collects some of them."""
         if self._made:
             run(self._python, "-m", "ruff", "format", "--check", "--no-cache", cwd=self._folder)
             run(self._python, "-m", "ruff", "check", "--no-cache", cwd=self._folder)
@@ -241,7 +241,7 @@ def test_a_plugin_says_exactly_the_answers_or_there_is_none(
 
 
 def assert_says(plugin: Plugin, answers: Mapping[str, str]) -> None:
-    """Every file can be read, and says what was answered."""
+    """Check that every file can be parsed and contains the answers."""
     files = {
         path.relative_to(plugin.path).as_posix(): path.read_text(encoding="utf-8")
         for path in plugin.path.rglob("*")

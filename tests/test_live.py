@@ -1,4 +1,4 @@
-"""`pytest --live`, where a double in another process stands in for the provider."""
+"""`pytest --live` passes against a double of the provider in another process, and fails without a key."""
 
 import subprocess
 from collections.abc import Iterator

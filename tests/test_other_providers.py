@@ -1,4 +1,4 @@
-"""Another provider is put in by editing the author's files alone, and the suite follows."""
+"""Another provider is put in by editing the author's files alone, and the suite passes."""
 
 import re
 from pathlib import Path
@@ -119,7 +119,7 @@ class TestHandshakeRatesAndClient:
         assert {name: after[name] for name in sources} == {name: before[name] for name in sources}
 
     def test_old_facts_stand_nowhere_else(self, edited: Plugin) -> None:
-        """What was changed is stated once: no other file of code has it."""
+        """No other file of code contains what was changed."""
         stale = re.compile(r"acme-realtime-1|api\.acme\.example|Bearer")
         for path in edited.path.rglob("*.py"):
             found = stale.search(path.read_text(encoding="utf-8"))
@@ -140,12 +140,12 @@ class TestHandshakeRatesAndClient:
 
 
 class TestPlainWire:
-    """Neither the engine nor the suite needs the OpenAI wire: both hold on one unlike it."""
+    """Neither the engine nor the suite needs the OpenAI wire: both work with a different one."""
 
     def test_what_is_not_kept_is_excused_by_facts(
         self, plugins: dict[str, Plugin], python: Path
     ) -> None:
-        """Nothing is to do and nothing waived: what the wire cannot do, its facts say."""
+        """Nothing is to do and nothing waived: the facts excuse what the wire cannot do."""
         printed = run(
             *(python, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "--contract=strict"),
             cwd=plugins["plain_wire"].path,

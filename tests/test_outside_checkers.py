@@ -1,4 +1,4 @@
-"""Checkers that others wrote find nothing in a generated plugin, in the testkit and in the workflows."""
+"""Public checkers find nothing in a generated plugin, in the testkit and in the workflows."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Wheels and source distributions hold what belongs in them, and live beside core and other plugins."""
+"""Wheels and source distributions hold what belongs in them, and install beside other plugins."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ import pytest
 from tests.generated import ROOT, Plugin, run
 
 OTHERS = ("inworld", "openai", "qwen")
-"""Realtime plugins of Vision Agents that need little."""
+"""Realtime plugins of Vision Agents with few dependencies."""
 
 TESTKIT = ROOT / "testkit"
 FOR_TESTS = re.compile(
@@ -22,7 +22,7 @@ FOR_TESTS = re.compile(
 
 @pytest.fixture(scope="module")
 def built(plugin: Plugin, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The distributions of one plugin after the other."""
+    """The distributions of each plugin."""
     return build(plugin.path, tmp_path_factory.mktemp("dist"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.generated import Plugin, state_of
 
-# Of the plugin with the default answers: what it is meant to have at most, and what it may have until then.
+# For the plugin with the default answers: the target, and the limit until it is reached.
 # Frames, locks and what tools leave are not counted.
 LIMITS = {  # name: (target, limit)
     "files": (45, 51),
@@ -38,7 +38,7 @@ def lines(plugins: dict[str, Plugin]) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def sizes(lines: dict[str, int]) -> dict[str, int]:
-    """What is limited, as it is."""
+    """The sizes of today, by the names in LIMITS."""
     authors = {f"{PACKAGE}{name}" for name in ("acme_realtime.py", "client.py", "wire.py")}
     engine = {name for name in lines if name.startswith(f"{PACKAGE}_engine/")}
     others = set(lines) - authors - engine

@@ -1,4 +1,4 @@
-"""The template's own code is clean, uses public interfaces and agrees with what it was written for."""
+"""The template's own code is clean, and its rules agree with the code that they protect."""
 
 import ast
 import importlib.metadata
@@ -111,7 +111,7 @@ def test_a_native_method_is_no_name_that_realtimes_body_uses(plugins: dict[str, 
     module = ast.parse((plugin.package / f"{plugin.slug}_realtime.py").read_bytes())
     for body in (node for node in module.body if isinstance(node, ast.ClassDef)):
         for node in body.body:
-            # What is inside a function does not see the class's names; all else does.
+            # Code inside a function does not see the class's names; other code does.
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 node.body = []
             for name in (n.id for n in ast.walk(node) if isinstance(n, ast.Name)):

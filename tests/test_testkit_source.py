@@ -35,7 +35,7 @@ def sources(plugin: Path) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this template that git knows, in a folder with a name of many scripts."""
+    """A git repository with a copy of this template, in a folder with a name in several scripts."""
     folder = template_copy(tmp_path_factory.mktemp("Ünï 世界") / "template")
     (folder / "testkit").mkdir()
     shutil.copy(ROOT / "testkit" / "pyproject.toml", folder / "testkit")
@@ -53,7 +53,7 @@ def commit(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The template's repository on 127.0.0.1, as git's simplest protocol has it."""
+    """The template's repository on 127.0.0.1, served over plain HTTP."""
     served = tmp_path_factory.mktemp("served")
     run("git", "clone", "--quiet", "--bare", folder, served / "template.git", cwd=served)
     run("git", "update-server-info", cwd=served / "template.git")
@@ -66,7 +66,7 @@ def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, for Cookiecutter's clones and git's settings."""
+    """An empty home folder, for Cookiecutter's clones and git's settings."""
     home = tmp_path / "home"
     home.mkdir()
     for name in ("HOME", "USERPROFILE"):

@@ -23,7 +23,7 @@ SLUG = "{{cookiecutter.plugin_slug}}"
 PACKAGE = f"{SLUG}/vision_agents/plugins/{SLUG}"
 ACME = Path("vision_agents", "plugins", "acme")
 
-# Files, what stands in them, and what stood there in an older version, or stands in a newer.
+# Files, a text in them, and the text in its place in an older or a newer version.
 OLDER = [
     (f"{PACKAGE}/_engine/call.py", '"""', '"""Of old. '),
     (f"{PACKAGE}/_engine/history.py", "import", "# Of old.\nimport"),
@@ -33,7 +33,7 @@ OLDER = [
 ]
 OLDER_FILES = (f"{PACKAGE}/_engine/old_room.py",)
 NEWER = [
-    # What a new plugin begins with, and is its author's from then on.
+    # Files that a new plugin starts with, and that are the author's from then on.
     (f"{PACKAGE}/wire_openai.py", '"""', '"""Newer. '),
     (f"{PACKAGE}/{SLUG}_realtime.py", '"""', '"""Newer. '),
     (f"{SLUG}/README.md", "\n## Features\n", "\n## Newer\n\nNews.\n\n## Features\n"),
@@ -42,7 +42,7 @@ NEWER = [
     (f"{SLUG}/tests/provider_double.py", '"""', '"""Newer. '),
     # Another tool for development.
     (f"{SLUG}/pyproject.toml", '    "mypy>', '    "packaging>=24",\n    "mypy>'),
-    # A question and its rule that the older template had not.
+    # A question, and its rule, that the older template did not have.
     ("cookiecutter.json", '  "layout": [', '  "greeting": "hello",\n  "layout": ['),
     ("cookiecutter.json", '    "layout": {', '    "greeting": "Its first words",\n    "layout": {'),
     ("hooks/pre_gen_project.py", '    "plugin_name": plugin_name,\n', '    "plugin_name": plugin_name,\n    "greeting": plugin_name,\n'),
@@ -53,7 +53,7 @@ GREETING = f"{SLUG}/greeting.txt"
 
 @dataclass(frozen=True)
 class Author:
-    """What the author of one plugin did to it, since it was made.
+    """What the author changed in a plugin after it was made.
 
     Attributes:
         linked: it was made by Cookiecutter, and linked afterwards.
@@ -128,11 +128,11 @@ AUTHORS = [
     Author("project", own_project, (("transport", "webrtc"),)),
     Author("everything", everything, (("video", "yes"), ("native_method", "generate"))),
 ]
-"""Plugins of unlike answers, and all the files that are an author's."""
+"""Plugins with different answers, which together have all files of an author's."""
 
 
 def older(folder: Path) -> Path:
-    """Make a repository with this template as it once was."""
+    """Make a repository with an older version of this template."""
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
@@ -147,7 +147,7 @@ def older(folder: Path) -> Path:
 
 
 def commit(repository: Path) -> None:
-    """Commit all there is."""
+    """Commit everything."""
     run("git", "init", "--quiet", cwd=repository)
     run("git", "add", "--all", "--force", cwd=repository)
     who = ("-c", "user.name=Author", "-c", "user.email=author@example.com")
@@ -169,7 +169,7 @@ def newer(template: Path) -> None:
 
 
 def start(tool: str, *command: str | Path, cwd: Path, template: Path) -> str:
-    """Run cruft or Cookiecutter, away from the user's own settings and from git's."""
+    """Run cruft or Cookiecutter, without the user's settings and git's."""
     home = str(template.parent)
     return run(sys.executable, "-m", tool, *command, cwd=cwd, HOME=home, USERPROFILE=home)
 
@@ -182,7 +182,7 @@ def create(
     linked: bool = False,
     skip: tuple[str, ...] = (),
 ) -> None:
-    """Make a plugin that remembers where it came from."""
+    """Make a plugin that records its template and revision."""
     output.mkdir(parents=True, exist_ok=True)
     options = (template, "--no-input", "--default-config")
     context = ("--extra-context", json.dumps(answers))
@@ -216,7 +216,7 @@ def update(folder: Path, template: Path) -> None:
         author.edit(plugin)
         commit(plugin)
         shutil.copytree(plugin, folder / author.name / "edited")
-    # A member has no settings of cruft's: what is its author's is said when it is made.
+    # A member of a checkout has no settings for cruft, so the files to skip are given here.
     theirs = skipped(folder / "package" / "acme")
     plugins = small_checkout(folder / "member") / "plugins"
     create(template, plugins, {"layout": "workspace"}, skip=theirs)

@@ -1,4 +1,4 @@
-"""The plugin's side of the OpenAI wire: valid by the published schema, and forgiving to read.
+"""The plugin's side of the OpenAI wire: valid by the published schema, and tolerant of what it reads.
 
 The schema is that of the `openai` SDK, with unknown fields forbidden, as the testkit's own tests
 have it.
@@ -115,13 +115,13 @@ def commands(acme: Wire) -> list[object]:
 
 
 def golden(plugin: Plugin, side: str) -> Iterator[tuple[str, JSONObject]]:
-    """The plugin's golden frames of one side, by their files' names."""
+    """The plugin's frames of one side, by their files' names."""
     for path in sorted((plugin.path / "tests" / "frames" / side).glob("*.json")):
         yield path.name, json.loads(path.read_text(encoding="utf-8"))
 
 
 def places(value: object, path: Place = ()) -> Iterator[Place]:
-    """The way to everything in a JSON value, but the value itself."""
+    """The path of every value inside a JSON value."""
     parts: Iterable[tuple[str | int, object]] = ()
     if isinstance(value, dict):
         parts = value.items()
@@ -137,7 +137,7 @@ def at(value: Any, path: Place) -> Any:  # noqa: ANN401
 
 
 def changed(message: JSONObject, path: Place, to: object) -> JSONObject:
-    """The message with something else at a place, or nothing there."""
+    """The message with another value at a path, or with none."""
     copy = deepcopy(message)
     if to is NOTHING:
         del at(copy, path[:-1])[path[-1]]
@@ -201,7 +201,7 @@ class TestDecode:
         "ResponseStarted": {("response",), ("response", "id")},
         "ToolCall": {("item", "call_id"), ("item", "name"), ("call_id",), ("name",)},
     }
-    # What these say is whether there is an event at all.
+    # These fields decide whether there is an event at all.
     DECISIVE: Mapping[str, set[Place]] = {
         "ToolCall": {("item",), ("item", "type"), ("arguments",)},
         "TextDone": {("transcript",), ("text",)},

@@ -22,7 +22,7 @@ LINES = {
     ROOT: {"vision-agents-plugins-nest = { workspace = true }", '    "plugins/nest",'},
     CORE: {'nest = ["vision-agents-plugins-nest"]'},
 }
-"""What makes a plugin a member, by file; beside the testkit's source."""
+"""The lines that make a plugin a member, by file; besides the testkit's source."""
 TESTKIT = "vision-agents-realtime-testkit = { "
 
 
@@ -39,7 +39,7 @@ def join(generate: Generator, checkout: Path, **answers: str) -> None:
 
 
 def added(before: dict[str, bytes | None], checkout: Path) -> dict[str, set[str]]:
-    """Lines that files got, without the testkit's; fails where anything else happened to one."""
+    """Lines added to each file, without the testkit's; fails on any other change."""
     found = {}
     for name, old in before.items():
         new = state_of(checkout)[name]

@@ -45,14 +45,15 @@ async def talk(llm: {{ cookiecutter.plugin_slug }}.Realtime) -> None:
 
 async def main() -> None:
     """Talk to the provider, or with --echo to the one that the tests use."""
-    if "--echo" not in sys.argv:
-        return await talk({{ cookiecutter.plugin_slug }}.Realtime())
-    async with demo.load_provider(PROVIDER_DOUBLE)(pace=1.0) as provider:
-        llm = {{ cookiecutter.plugin_slug }}.Realtime(
-            api_key="any",
-            base_url=provider.url,
-        )
-        await talk(llm)
+    if "--echo" in sys.argv:
+        async with demo.load_provider(PROVIDER_DOUBLE)(pace=1.0) as provider:
+            llm = {{ cookiecutter.plugin_slug }}.Realtime(
+                api_key="any",
+                base_url=provider.url,
+            )
+            await talk(llm)
+    else:
+        await talk({{ cookiecutter.plugin_slug }}.Realtime())
 
 
 if __name__ == "__main__":
