@@ -321,9 +321,9 @@ class User:
 
 
 async def play(
-    plugin: ModuleType, script: Script, steps: list[tuple[str, tuple[str, Any]]]
+    plugin: ModuleType, script: Script, steps: list[tuple[str, tuple[str, Any]]], pace_s: float
 ) -> list[str]:
-    """Play a script; returns what was wrong."""
+    """Play a script, a step every ``pace_s``, or all at once; returns what was wrong."""
     errors = import_module(f"{plugin.__name__}._engine.errors")
     allowed = (errors.SessionError, errors.ResponseError, TimeoutError, ValueError)
     watch = Watch(plugin.__name__, allowed)
@@ -333,14 +333,16 @@ async def play(
         async with Double(script) as double:
             user = User(plugin, double.url, watch)
             user.do("connect", None)
+            if pace_s:
+                await asyncio.wait(user.tasks, timeout=SILENCE_S)
             for who, (what, with_what) in steps:
                 if what == "wait":
                     await asyncio.sleep(with_what)
                 elif who == "user":
                     user.do(what, with_what)
-                    await asyncio.sleep(0)
                 else:
                     await double.act(what, with_what)
+                await asyncio.sleep(pace_s)
             await user.finish()
             double.behave()
             try:
@@ -392,6 +394,7 @@ class TestFaultScripts:
             ),
             max_size=16,
         ),
+        pace_s=st.sampled_from([0.005, 0.005, 0.0]),
     )
     @settings(
         max_examples=SCRIPTS,
@@ -400,11 +403,15 @@ class TestFaultScripts:
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     def test_no_fault_hangs_leaks_or_shows_a_secret(
-        self, plugin: ModuleType, script: Script, steps: list[tuple[str, tuple[str, Any]]]
+        self,
+        plugin: ModuleType,
+        script: Script,
+        steps: list[tuple[str, tuple[str, Any]]],
+        pace_s: float,
     ) -> None:
         """Calls end in time with a documented exception, nothing is left, nothing is shown.
 
         Afterwards, with a provider that does everything right, the plugin answers.
         """
-        found = asyncio.run(play(plugin, script, steps))
+        found = asyncio.run(play(plugin, script, steps, pace_s))
         assert not found, "\n".join(found)
