@@ -44,6 +44,12 @@ MAX_TOOL_OUTPUT = 60_000
 MAX_REQUESTS = 256
 """How many requests may wait for their response; the newest."""
 
+MAX_USER_TEXT = 100_000
+"""Characters kept of a transcript that has not ended."""
+
+MAX_ID = 1000
+"""Longer ids of calls, and names of tools, are refused: they are kept after their response."""
+
 _ROLES: dict[commands.Role, str] = {
     "assistant": "model",
     "user": "user",
@@ -197,7 +203,7 @@ class Codec:
         piece = _text(transcription, "text")
         for marker in CONTROL_MARKERS:
             piece = piece.replace(marker, "")
-        self._user_text += piece
+        self._user_text = (self._user_text + piece)[:MAX_USER_TEXT]
         if transcription.get("finished") is True:
             yield events.UserTranscript(self._user_text, True)
             self._user_text = ""
@@ -218,8 +224,8 @@ class Codec:
     def _called(self, tool_call: JSONObject) -> Iterator[Event]:
         for call in _objects(tool_call, "functionCalls"):
             call_id, name = _text(call, "id"), _text(call, "name")
-            if not call_id or not name:
-                raise MalformedFrame("a tool call without its id or name")
+            if not 0 < len(call_id) <= MAX_ID or not 0 < len(name) <= MAX_ID:
+                raise MalformedFrame("a tool call without a usable id or name")
             yield from self._begin()
             arguments = msgspec.json.encode(call.get("args") or {}).decode()
             yield events.ToolCall(self._id, call_id, name, arguments, self._item_id)

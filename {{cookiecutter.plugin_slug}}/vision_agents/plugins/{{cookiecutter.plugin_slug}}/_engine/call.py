@@ -282,7 +282,7 @@ class Call:
             if self._messages is not None:
                 self.history.merge(self._messages.messages)
             self.history.start_session(resumed=session.resumed)
-            await session.send(*self.history.untold())
+            await self._tell_history(session)
         except BaseException:
             session.abort()
             raise
@@ -341,6 +341,7 @@ class Call:
 
     async def _send(self, session: Session, request: Request) -> None:
         await self._sync_configuration(session)
+        await self._tell_history(session)
         await self.requests.send(session, request)
 
     def _record(self, response: Response, event: ResponseDone) -> None:
@@ -389,12 +390,15 @@ class Call:
         if session is None:
             return
         try:
-            if untold := self.history.untold():
-                await session.send(*untold)
+            await self._tell_history(session)
             await self._sync_configuration(session)
             self._follow(session)
         except SessionError as error:
             logger.debug("The provider was not told: %s", error)
+
+    async def _tell_history(self, session: Session) -> None:
+        if untold := self.history.untold():
+            await session.send(*untold)
 
     async def _sync_configuration(self, session: Session) -> None:
         try:

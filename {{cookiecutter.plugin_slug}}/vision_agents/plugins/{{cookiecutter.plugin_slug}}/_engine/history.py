@@ -15,8 +15,8 @@ from .session_types import AddMessage, Role
 MAX_ENTRIES = 200
 """How many messages are kept, the newest."""
 
-MAX_CHARACTERS = 1_000_000
-"""How much text they may hold together."""
+MAX_CHARACTERS = 4_000_000
+"""How much text, and pictures as URLs, they may hold together."""
 
 MAX_ITEMS = 64
 """How many items a message may consist of, the newest."""
@@ -51,6 +51,11 @@ class Entry:
     def tellable(self) -> bool:
         """It is there to be told, and has something to tell."""
         return not self.forgotten and bool(self.text.strip() or self.images)
+
+    @property
+    def size(self) -> int:
+        """How many characters it holds, those of pictures among them."""
+        return len(self.text) + sum(map(len, self.images))
 
     def name(self, item_id: str | None) -> None:
         """Note that this item of the open session is the message, or a part of it."""
@@ -132,11 +137,11 @@ class History:
 
     def _add(self, entry: Entry, place: int | None = None) -> None:
         self._entries.insert(len(self._entries) if place is None else place, entry)
-        size = sum(len(each.text) for each in self._entries)
+        size = sum(each.size for each in self._entries)
         while len(self._entries) > MAX_ENTRIES or (
             size > MAX_CHARACTERS and len(self._entries) > 1
         ):
-            size -= len(self._entries.pop(0).text)
+            size -= self._entries.pop(0).size
 
 
 def normalize(value: object) -> list[Message]:

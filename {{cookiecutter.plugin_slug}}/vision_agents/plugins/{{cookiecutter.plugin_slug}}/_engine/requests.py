@@ -81,9 +81,7 @@ class Requests:
 
     async def send(self, session: Session, request: Request) -> None:
         """Send a request; its prompt becomes part of the conversation."""
-        commands: list[Command] = [*self._history.untold()]
-        if not request.told:
-            commands += request.prompt
+        commands: list[Command] = [] if request.told else [*request.prompt]
         if request.form.wants_answer or request.options:
             commands.append(CreateResponse(request.id, request.options))
         await session.send(*commands)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from .bounded import BoundedDict
 from .connection import stop
 from .history import plain
@@ -16,6 +18,9 @@ from .session_types import JSONObject
 
 MAX_RUNNING = 8
 """How many tools run side by side; the others wait."""
+
+MAX_ARGUMENTS = 256 * 1024
+"""Characters of one call's arguments; those of a longer one are not read."""
 
 MAX_CALLS = 256
 """How many calls are remembered, and how many may wait; the newest."""
@@ -78,6 +83,8 @@ class Tools:
         if len(self._tasks) >= MAX_CALLS:
             logger.warning("A call was left out: %d tools run or wait", MAX_CALLS)
             return
+        if len(call.arguments) > MAX_ARGUMENTS:
+            call = structs.replace(call, arguments="too long")  # the model is told
         self._seen[call.call_id] = None
         response.calls += 1
         response.open_calls += 1
