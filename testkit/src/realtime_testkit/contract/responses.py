@@ -331,7 +331,9 @@ class Responses(Contract):
         )
         await connection.wait_for(protocol.AddToolResult, 2)
         request = await _request(connection, count)
-        await say(connection, "response_3", text="Sunny", request_id=request.request_id)
+        await say(
+            connection, "response_3", text="Sunny", request_id=request.request_id, spoken=False
+        )
         if asked is not None:
             assert (await asked.final()).text == "Sunny"
 
@@ -359,7 +361,7 @@ class Responses(Contract):
                 await asked.task
         again = Asked(llm.simple_response(PROMPT))
         request = await _request(connection, 2)
-        await say(connection, text="La la", request_id=request.request_id)
+        await say(connection, text="La la", request_id=request.request_id, spoken=False)
         assert (await again.final()).text == "La la"
 
     @pytest.fixture
