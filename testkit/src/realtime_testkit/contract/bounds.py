@@ -189,8 +189,11 @@ class Bounds(Contract):
             stream = native(llm, f"Sing, canary {number}")
             asked = begun(anext(stream))
             request = await connection.wait_for(protocol.CreateResponse, number)
-            response_id, request_id = f"response_{number}", request.request_id
-            await say(connection, response_id, text="La", request_id=request_id, status=None)
+            response_id = f"response_{number}"
+            await connection.send(
+                protocol.ResponseStarted(response_id, request.request_id),
+                protocol.TextDelta(response_id, "La", False, f"item_{number}"),
+            )
             await asked
             if how == "abandoned":
                 await stream.aclose()
@@ -429,6 +432,6 @@ def _unfinished(what: str, number: int) -> list[protocol.Event]:
             return [protocol.ResponseStarted(response), call]
     return [
         protocol.ResponseStarted(response),
-        protocol.TextDelta(response, "canary ", item_id=item),
+        protocol.TextDelta(response, "canary ", False, item),
         protocol.ResponseDone(response),
     ]

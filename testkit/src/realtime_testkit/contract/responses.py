@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from vision_agents.core.llm.events import ToolEndEvent
-from vision_agents.core.llm.realtime import RealtimeAudioOutput
+from vision_agents.core.llm.realtime import RealtimeAudioOutput, RealtimeUserSpeechStarted
 
 from realtime_testkit import protocol
 from realtime_testkit.agent_flow import AgentFlow
@@ -24,10 +24,12 @@ from realtime_testkit.scenarios import (
     needs_continuations,
     passes,
     say,
+    speak,
     stops,
 )
-from realtime_testkit.signals import speech
+from realtime_testkit.signals import frames, speech, tone
 from realtime_testkit.subject import Subject
+from realtime_testkit.transport import Transport
 
 from .base import Contract
 from .tools import Weather
@@ -329,7 +331,9 @@ class Responses(Contract):
         )
         await connection.wait_for(protocol.AddToolResult, 2)
         request = await _request(connection, count)
-        await say(connection, "response_3", text="Sunny", request_id=request.request_id)
+        await say(
+            connection, "response_3", text="Sunny", request_id=request.request_id, spoken=False
+        )
         if asked is not None:
             assert (await asked.final()).text == "Sunny"
 
@@ -357,7 +361,7 @@ class Responses(Contract):
                 await asked.task
         again = Asked(llm.simple_response(PROMPT))
         request = await _request(connection, 2)
-        await say(connection, text="La la", request_id=request.request_id)
+        await say(connection, text="La la", request_id=request.request_id, spoken=False)
         assert (await again.final()).text == "La la"
 
     @pytest.fixture
@@ -638,6 +642,26 @@ class Responses(Contract):
         await output.done("response_2")
         assert not [end for end in output.dones("response_2") if end.interrupted]
         assert not output.user_said()
+
+    async def test_rs8_interruption_by_the_app_is_no_turn_of_the_user(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """An Interrupted that llm.interrupt() caused begins no turn of whoever spoke last."""
+        await speak(llm, transport, frames(tone(300, 0.1, 48000), 48000))
+        await say(connection, audio=speech(2000, facts.output_rate), text="A canary", status=None)
+        await output.first(RealtimeAudioOutput)
+        await llm.interrupt()
+        await connection.send(
+            protocol.Interrupted("response_1"), protocol.ResponseDone("response_1", "cancelled")
+        )
+        await fence(connection, record)
+        assert not output.of(RealtimeUserSpeechStarted)
 
     async def test_rs8_interruption_while_the_request_waits_keeps_the_request(
         self, llm: Realtime, connection: Connection, record: EventRecorder, facts: Facts
