@@ -291,6 +291,28 @@ class Messages(Contract):
         assert told == [f"canary {number}" for number in range(1000 - len(told), 1000)]
         assert 20 <= len(told) < 1000, f"told {len(told)} messages"
 
+    async def test_ms2_message_that_cannot_be_told_ends_no_call(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """Beside a picture of 300 kB, which some transports cannot carry, the rest is told."""
+        facts.need("history", "images")
+        picture = f"data:image/jpeg;base64,{'A' * 300_000}"
+        shown = {"role": "user", "content": [{"type": "input_image", "image_url": picture}]}
+        llm = make()
+        messages = [
+            Message("I have a canary.", role="user"),
+            Message("", role="user", original=shown),
+            Message("What does it eat?", role="user"),
+        ]
+        llm.set_conversation(InMemoryConversation("", messages))
+        await llm.connect()
+        connection = await provider.connection()
+        async with asyncio.timeout(WAIT_S):
+            while ("user", "What does it eat?") not in _told(connection):
+                await passes(0.01)
+        assert ("user", "I have a canary.") in _told(connection)
+        assert llm.connected
+
     async def test_ms2_history_is_told_before_the_first_request(
         self,
         make: Make,

@@ -397,8 +397,13 @@ class Call:
             logger.debug("The provider was not told: %s", error)
 
     async def _tell_history(self, session: Session) -> None:
-        if untold := self.history.untold():
-            await session.send(*untold)
+        for message in self.history.untold():
+            try:
+                await session.send(message)
+            except ValueError as error:
+                # Such as a picture that is longer than the provider takes: the call goes on.
+                reason = type(error).__name__
+                logger.warning("A message of the history cannot be told: %s", reason)
 
     async def _sync_configuration(self, session: Session) -> None:
         try:
