@@ -11,7 +11,7 @@ from tests.generated import Plugin, state_of
 # Frames, locks and what tools leave are not counted.
 LIMITS = {  # name: (target, limit)
     "files": (45, 51),
-    "lines": (4500, 6100),
+    "lines": (4500, 6160),
     "lines of _engine": (2200, 3850),
     "acme_realtime.py": (350, 432),
     "client.py": (250, 264),

@@ -67,7 +67,7 @@ class Pulse(threading.Thread):
         self._beaten_at = self._woken_at = self._waited_at = time.monotonic()
         self._lost = {"stalled": 0.0, "collecting": 0.0}
         self._collecting_since = 0.0
-        self._waited = self._waited_s()
+        self._waited: dict[str, float] = {}
         gc.callbacks.append(self._on_collection)
 
     def begin(self) -> None:
@@ -93,6 +93,7 @@ class Pulse(threading.Thread):
 
     def run(self) -> None:
         """Look at the loop at short intervals."""
+        self._waited = self._waited_s()  # here: it reads files, which a loop may not
         while True:
             slept_at, used_s = time.monotonic(), time.process_time()
             time.sleep(TICK_S)

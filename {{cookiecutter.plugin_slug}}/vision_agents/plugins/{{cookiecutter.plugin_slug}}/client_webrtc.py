@@ -26,7 +26,7 @@ from ._engine.webrtc import WebRTCSession
 
 API_KEY_VARIABLE = "{{ cookiecutter.__env_prefix }}_API_KEY"
 
-DEFAULT_BASE_URL = "https://api.{{ cookiecutter.plugin_slug | slugify }}.example/v1/realtime/calls"
+DEFAULT_BASE_URL = "https://{{ cookiecutter.plugin_slug | slugify }}.example/v1/realtime/calls"
 
 CHANNEL = "oai-events"
 """Label of the data channel for the provider's messages."""

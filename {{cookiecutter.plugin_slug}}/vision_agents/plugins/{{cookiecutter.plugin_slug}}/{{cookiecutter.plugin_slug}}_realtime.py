@@ -168,7 +168,7 @@ class Realtime(realtime.Realtime):
         )
         self._output = self._call.output
 {%- if cookiecutter.video == 'yes' %}
-        self._video = VideoInput("{{ cookiecutter.plugin_slug }}", fps, self._call.connection)
+        self._video = VideoInput(self.provider_name, fps, self._call.connection)
 {%- endif %}
 
     async def connect(self) -> None:
