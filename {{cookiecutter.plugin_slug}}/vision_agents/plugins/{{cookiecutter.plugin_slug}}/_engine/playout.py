@@ -72,9 +72,13 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class _Answer:
-    """A response that was not heard to its end; ``mute`` if it seems to have no speech."""
+    """A response that was not heard to its end.
 
-    mute: bool = False
+    Attributes:
+        mute: it seems to have no speech; None while nothing tells.
+    """
+
+    mute: bool | None = None
     heard: bool = False
 
 
@@ -245,7 +249,8 @@ class Playout:
 
     def _mark(self, response_id: str, *, mute: bool) -> None:
         answer = self._answers.get(response_id)
-        if answer is not None and not answer.heard:
+        # A tool call, or written text, after the first words does not take them back.
+        if answer is not None and not answer.heard and answer.mute is not False:
             answer.mute = mute
 
     def _is_spoken(self, now: float) -> bool:
