@@ -48,9 +48,9 @@ def line_length(plugin: PluginFolder) -> int:
 
 def run_format(plugin: PluginFolder) -> Iterator[Place]:
     """Find files that `ruff format` would change, by the settings of the plugin or its monorepo."""
-    printed = _run(plugin.root, "ruff", "format", "--check", "--output-format=json")
-    for name in sorted({str(finding["filename"]) for finding in json.loads(printed)}):
-        yield Place(Path(name).relative_to(plugin.root).as_posix())
+    printed = _run(plugin.root, "ruff", "format", "--diff")  # older versions have no JSON here
+    for name in sorted(re.findall(r"^--- (.+)\n\+\+\+ ", printed, re.MULTILINE)):
+        yield Place((plugin.root / name).relative_to(plugin.root).as_posix())
 
 
 def run_mypy(plugin: PluginFolder) -> Iterator[Place]:
