@@ -150,6 +150,13 @@ def test_a_class_that_is_not_subclassed_is_to_do(suite: Suite) -> None:
     assert suite.account.verdicts()["BB1"].to_do == ["contract.Second is not subclassed: 1 test"]
 
 
+def test_a_stopped_run_blames_no_class(suite: Suite) -> None:
+    """After a run that was stopped, as by `-x`, what did not run is to do for that reason."""
+    suite.ran("test_aa1_one")
+    suite.account.stopped = True
+    assert suite.account.verdicts()["BB1"].to_do == ["not run: the run was stopped"]
+
+
 def test_a_part_of_the_suite_says_nothing_of_the_rest(tmp_path: Path) -> None:
     suite = Suite(tmp_path, complete=False)
     suite.ran("test_aa1_one")

@@ -199,6 +199,7 @@ class Account:
     ) -> None:
         self.page = page
         self.complete = complete
+        self.stopped = False  # before all tests had run, as by `-x`
         self._contracts = contracts
         self._known = {test for names in tests.values() for test in names}
         self._groups = {
@@ -363,7 +364,9 @@ class Account:
             contract = contract_of(test)
             if not contract or test in ran:
                 continue
-            if group in present:
+            if self.stopped:
+                missing[contract] = ["not run: the run was stopped"]
+            elif group in present:
                 missing[contract].append(f"not run: {test}")
             else:
                 absent[contract][group] += 1

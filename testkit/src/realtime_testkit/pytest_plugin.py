@@ -189,6 +189,8 @@ class Accountant:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run whose account is wrong, and write the report."""
+        for account in self._accounts.values():
+            account.stopped = bool(session.shouldfail or session.shouldstop)
         accounts = [account.data() for account in self._accounts.values()]
         to_do = any(each["counts"]["to do"] for each in accounts)
         problems = any(each["problems"] for each in accounts)

@@ -15,6 +15,7 @@ from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime
 from realtime_testkit.recorders import EventRecorder, OutputRecorder
 from realtime_testkit.scenarios import (
+    WAIT_S,
     Asked,
     NativeCall,
     calls,
@@ -274,7 +275,7 @@ class Responses(Contract):
         """Tools of two responses that end during a third one get one continuation after it."""
         facts.need("ids")
         needs_continuations(facts)
-        _, connection, record = await self._with(make, provider, tools, response_timeout_s=SOON_S)
+        _, connection, record = await self._with(make, provider, tools, response_timeout_s=WAIT_S)
         await calls(connection, "slowly", '{"name": "finch"}', call_id="call_1")
         await tools.begun.first(str)
         await calls(
