@@ -10,13 +10,13 @@ from tests.generated import Plugin, state_of
 # For the plugin with the default answers: the target, and the limit until it is reached.
 # Frames, locks and what tools leave are not counted.
 LIMITS = {  # name: (target, limit)
-    "files": (45, 51),
-    "lines": (4500, 6160),
-    "lines of _engine": (2200, 3850),
-    "acme_realtime.py": (350, 432),
-    "client.py": (250, 264),
+    "files": (45, 52),
+    "lines": (4500, 6350),
+    "lines of _engine": (2200, 4050),
+    "acme_realtime.py": (350, 415),
+    "client.py": (250, 250),
     "wire.py": (550, 670),
-    "longest file of _engine": (300, 400),
+    "longest file of _engine": (300, 415),
     "longest of the other files": (200, 200),
 }
 

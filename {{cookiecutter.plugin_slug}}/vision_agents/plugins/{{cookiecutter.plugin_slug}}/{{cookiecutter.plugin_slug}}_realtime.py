@@ -282,7 +282,8 @@ class Realtime(realtime.Realtime):
 
         Yields and raises what `{{ cookiecutter.native_method }}` does.
         """
-        async with aclosing(self.{{ cookiecutter.native_method }}(text)) as stream:
+        asked = self.{{ cookiecutter.native_method }}(text)
+        async with aclosing(asked) as stream:
             async for item in stream:
                 yield item
 
