@@ -46,7 +46,7 @@ METHODS_TAKEN = """
     get_available_functions interrupt l metrics modalities model on_llm_error options output process_audio
     provider_name register_function session_id set_conversation set_instructions set_turn_detection
     simple_audio_response simple_response start stop_watching_video_track tool_choice transcription
-    turn_detection update_session voice watch_video_track
+    trim_history turn_detection update_session voice watch_video_track
 """.split()
 # What is offered whatever the other answers are, as in cookiecutter.json.
 OFFERED = """

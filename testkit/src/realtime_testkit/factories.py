@@ -15,7 +15,7 @@ from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .providers.provider import Provider
-    from .subject import Subject
+    from .subject import ApiKey, Subject
 
 CLOSE_S = 4.0
 """Bound on every close(), whatever hangs."""
@@ -78,7 +78,7 @@ class Make:
         self,
         *,
         on: "Provider | None" = None,
-        api_key: object = KEY,
+        api_key: "ApiKey" = KEY,
         base_url: str | None = None,
         connect_timeout_s: float = 2.0,
         send_timeout_s: float = 0.5,

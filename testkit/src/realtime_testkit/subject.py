@@ -1,6 +1,6 @@
 """What is tested: a plugin, and the embedded provider that imitates its service."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from .realtime import Realtime
 
 
+ApiKey = str | Callable[[], str | Awaitable[str]]
+"""A key, or what returns one for each connection."""
+
+
 class ClientFactory(Protocol):
     """Makes what a Realtime is given as ``client=``: a class, or a function around one."""
 
     def __call__(
         self,
-        api_key: object,
+        api_key: ApiKey,
         base_url: str,
         *,
         connect_timeout_s: float,
@@ -34,7 +38,7 @@ class ClientFactory(Protocol):
         """Make a client.
 
         Args:
-            api_key: the provider's key.
+            api_key: the provider's key, or what returns one for each connection.
             base_url: its address.
             connect_timeout_s: bound on opening a session.
             send_timeout_s: bound on one send.

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 
@@ -229,13 +230,13 @@ class Construct(Contract):
     ) -> None:
         """connect() raises a SessionError that does not show the key, and there is one event."""
 
-        async def key() -> object:
+        async def key() -> str:
             match how:
                 case "raises":
                     raise KeyError(KEY)
                 case "hangs":
                     await asyncio.Event().wait()
-            return {"no text": 7, "empty": "", "no header": f"{KEY}\n"}[how]
+            return {"no text": cast("str", 7), "empty": "", "no header": f"{KEY}\n"}[how]
 
         llm = make(client=make.client(api_key=key, connect_timeout_s=0.2))
         with pytest.raises(subject.session_error) as raised:
