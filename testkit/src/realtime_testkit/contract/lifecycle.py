@@ -539,6 +539,17 @@ class Lifecycle(Contract):
         await record.settled()
         assert len(record.disconnected) == 1, "close() announced the end again"
 
+    async def test_lc7_session_that_ends_by_an_error_is_released_at_once(
+        self, llm: Realtime, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """After an error that ends the session, its connection is closed, though the peer keeps it."""
+        facts.need("fatal_code")
+        await connection.send(protocol.Fault(facts.fatal_code))
+        await record.down()
+        async with asyncio.timeout(1.0):
+            await connection.closed.wait()
+        await llm.close()
+
     async def test_lc8_close_is_bounded_with_a_hung_tool(
         self, make: Make, provider: Provider, facts: Facts
     ) -> None:
