@@ -258,6 +258,7 @@ async def speak(
     seconds = 0.0
     for pcm in pieces:
         await llm.process_audio(pcm, participant)
+        await asyncio.sleep(0)  # in a call the loop goes on between two frames
         seconds += pcm.duration
     if llm.connected:
         await transport.takes(seconds)

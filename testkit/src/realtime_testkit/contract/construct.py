@@ -287,4 +287,4 @@ class Construct(Contract):
             excuse("the handshake has no model in its query")
         joint = "&" if "?" in provider.url else "?"
         with pytest.raises(ValueError, match="base_url"):
-            make.client(base_url=f"{provider.url}{joint}{names[0]}=canary-2")
+            make(client=make.client(base_url=f"{provider.url}{joint}{names[0]}=canary-2"))

@@ -87,7 +87,7 @@ class Codec:
             raise ValueError(
                 "interrupt_after_s must be 0: the provider itself decides what interrupts"
             )
-        if isinstance(config.transcription, str):
+        if config.transcription not in (True, False):
             raise ValueError(
                 f"transcription={config.transcription!r} must be True or False: the "
                 "provider chooses the model"
