@@ -36,6 +36,9 @@ MODULE = ".".join(suite.PACKAGE.parts)
 SMALLEST = f"{MODULE}._engine.bounded.*"
 """A few mutants: with them mutmut generates all and notes which tests run which function."""
 
+NOT_OF_CODE = ("TestConventions", "TestPackaging")
+"""Tests that judge the text of the files, or start a Python that knows nothing of mutmut."""
+
 _RESULT = re.compile(r"^\s+(\S+): (.+)$", re.MULTILINE)
 
 
@@ -54,7 +57,8 @@ class MutationRun:
         # Python remembers of a folder on its path that it is not there.
         (plugin / "mutants").mkdir(exist_ok=True)
         page = plugin / "pyproject.toml"
-        settings = _settings([f"--deselect={test}" for test in left_out])
+        judges = [f"{suite.TESTS}::{name}" for name in NOT_OF_CODE]
+        settings = _settings([f"--deselect={test}" for test in [*judges, *left_out]])
         page.write_text(f"{page.read_text('utf-8')}\n{settings}", encoding="utf-8")
 
     def run(self, *names: str) -> None:
