@@ -16,6 +16,8 @@ from filelock import FileLock
 from realtime_testkit import Facts
 from realtime_testkit.account import contract_of
 
+from testkit.tests.providers.checked import FOLDER
+from testkit.tests.providers.published import CLIENT, SERVER, faults
 from tests.generated import ROOT, Generator, Plugin, run
 
 SLUG = "{{cookiecutter.plugin_slug}}"
@@ -107,8 +109,18 @@ class TestSuite:
         )
         found_at = os.pathsep.join(map(str, (path, ROOT)))
         command = (sys.executable, "-m", "pytest", "-n0", "-k", f"not ({BROKEN_ON_PURPOSE})")
-        printed = run(*command, cwd=path, PYTHONPATH=found_at)
+        folder = tmp_path / "frames"
+        folder.mkdir()
+        printed = run(*command, cwd=path, PYTHONPATH=found_at, **{FOLDER: str(folder)})
         assert " passed" in printed
+        found: set[str] = set()
+        kinds = {"sent": SERVER, "heard": CLIENT}
+        for written in folder.iterdir():
+            frames = json.loads(written.read_text(encoding="utf-8"))
+            for way, schema in kinds.items():
+                found.update(fault for frame in frames[way] for fault in faults(frame, schema))
+        assert not found
+        assert len(list(folder.iterdir())) > 300
 
     @pytest.mark.parametrize("name", NAMED)
     def test_names_make_no_difference(
