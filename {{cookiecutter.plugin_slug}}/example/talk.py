@@ -10,8 +10,10 @@ Wear headphones, or the agent hears itself. Linux needs the package libportaudio
 import asyncio
 import contextlib
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import sounddevice
 from dotenv import load_dotenv
 from realtime_testkit import demo
@@ -22,16 +24,31 @@ from vision_agents.plugins.local import AudioInputDevice, AudioOutputDevice, Loc
 PROVIDER_DOUBLE = Path(__file__).parents[1] / "tests" / "provider_double.py"
 
 
+class Loudspeaker(AudioOutputDevice):
+    """Is not closed while a thread writes to it: PortAudio crashes on that."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index, "loudspeaker")
+        self._writing = threading.Lock()
+
+    def write(self, samples: np.ndarray) -> None:
+        """Write flat int16 samples to the device."""
+        with self._writing:
+            super().write(samples)
+
+    def stop(self) -> None:
+        """Close the device once what is being written was played."""
+        with self._writing:
+            super().stop()
+
+
 async def talk(llm: {{ cookiecutter.plugin_slug }}.Realtime) -> None:
     """Take part in a call with whoever is at this machine, until Ctrl+C."""
     mic, speaker = sounddevice.default.device
     if min(mic, speaker) < 0:
         sys.exit("Choose a microphone and a loudspeaker in the system's settings.")
     agent = Agent(
-        edge=LocalEdge(
-            AudioInputDevice(mic, "microphone"),
-            AudioOutputDevice(speaker, "loudspeaker"),
-        ),
+        edge=LocalEdge(AudioInputDevice(mic, "microphone"), Loudspeaker(speaker)),
         agent_user=User(name="Voice assistant", id="agent"),
         instructions="You are a friendly voice assistant. Keep answers short.",
         llm=llm,
