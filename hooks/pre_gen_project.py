@@ -34,11 +34,11 @@ VISION_AGENTS_PLUGINS = """
 KEYS_TAKEN = "baseten dashscope eleven fish_audio google livekit stream".split()
 # Names in a plugin, its tests and its example, which a module or a method of that name would hide.
 NAMES_TAKEN = """
-    agent aiortc av call call_id call_type client conftest contract core create_agent demo dotenv
-    event events get_weather_by_location handshake join_call kwargs llm load_dotenv location logger
-    main make_realtime mic mypy numpy output path plain plugin plugins provider provider_double
-    pytest realtime realtime_testkit ruff self session_events session_types sounddevice speaker
-    subject talk test tests url vision_agents websockets wire
+    agent aiortc av call call_id call_type client conftest contract core create_agent demo
+    dotenv event events get_weather_by_location handshake join_call kwargs llm load_dotenv
+    location logger main make_realtime mic mypy np numpy output path plain plugin plugins
+    provider provider_double pytest realtime realtime_testkit ruff samples self session_events
+    session_types sounddevice speaker subject talk test tests url vision_agents websockets wire
 """.split()
 # Public names of Vision Agents' class Realtime and of the plugin's; and l, which looks like a digit.
 METHODS_TAKEN = """

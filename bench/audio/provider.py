@@ -5,10 +5,9 @@ It runs apart, so that what it costs is not counted, and does as it is told thro
 
 import asyncio
 import base64
-import multiprocessing
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -17,6 +16,8 @@ from typing import ClassVar
 import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+
+from bench import processes
 
 ANSWER_S = 30.0
 """How long the provider may take over one order."""
@@ -325,15 +326,5 @@ def provider(*, speaks: float = 0.0, records: bool = False) -> Iterator[Provider
         speaks: speak on every line in real time, in pieces of that many ms; 0 for silence.
         records: keep the audio that is heard.
     """
-    processes = multiprocessing.get_context("spawn")
-    near, far = processes.Pipe()
-    target: Callable[[Connection, float, bool], None] = _serve
-    process = processes.Process(target=target, args=(far, speaks, records), daemon=True)
-    process.start()
-    far.close()
-    try:
-        yield Provider(near)
-    finally:
-        near.close()
-        process.join(5)
-        process.kill()
+    with processes.serving(_serve, speaks, records) as pipe:
+        yield Provider(pipe)

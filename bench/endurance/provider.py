@@ -5,12 +5,13 @@ It keeps no recordings, and what it uses is not counted.
 
 import asyncio
 import itertools
-import multiprocessing
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
 
 from realtime_testkit.providers import openai
+
+from bench import processes
 
 from . import hostile
 from .hostile import Frame
@@ -89,17 +90,8 @@ class Provider:
 @contextmanager
 def provider(*, pace: float = 0.0) -> Iterator[Provider]:
     """Run the process; ``pace`` is the speed of its speech, 0 for all at once."""
-    processes = multiprocessing.get_context("spawn")
-    near, far = processes.Pipe()
-    process = processes.Process(target=_serve, args=(far, pace), daemon=True)
-    process.start()
-    far.close()
-    try:
-        yield Provider(near)
-    finally:
-        near.close()
-        process.join(5)
-        process.kill()
+    with processes.serving(_serve, pace) as pipe:
+        yield Provider(pipe)
 
 
 def _serve(pipe: Pipe, pace: float) -> None:

@@ -27,9 +27,7 @@ PROVIDER_DOUBLE = Path(__file__).parents[1] / "tests" / "provider_double.py"
 class Loudspeaker(AudioOutputDevice):
     """Is not closed while a thread writes to it: PortAudio crashes on that."""
 
-    def __init__(self, index: int) -> None:
-        super().__init__(index, "loudspeaker")
-        self._writing = threading.Lock()
+    _writing = threading.Lock()
 
     def write(self, samples: np.ndarray) -> None:
         """Write flat int16 samples to the device."""
@@ -48,7 +46,9 @@ async def talk(llm: {{ cookiecutter.plugin_slug }}.Realtime) -> None:
     if min(mic, speaker) < 0:
         sys.exit("Choose a microphone and a loudspeaker in the system's settings.")
     agent = Agent(
-        edge=LocalEdge(AudioInputDevice(mic, "microphone"), Loudspeaker(speaker)),
+        edge=LocalEdge(
+            AudioInputDevice(mic, "microphone"), Loudspeaker(speaker, "loudspeaker")
+        ),
         agent_user=User(name="Voice assistant", id="agent"),
         instructions="You are a friendly voice assistant. Keep answers short.",
         llm=llm,

@@ -83,6 +83,16 @@ def _told(connection: Connection) -> list[Line]:
     return [(message.role, message.text) for message in connection.received(protocol.AddMessage)]
 
 
+async def _answered(
+    llm: Realtime, connection: Connection, text: str, answer: str, number: int
+) -> None:
+    """Ask with a text and be answered; it is the session's request of that number."""
+    asking = asyncio.create_task(final(llm.simple_response(text)))
+    request = await connection.wait_for(protocol.CreateResponse, number)
+    await say(connection, f"response_{number}", text=answer, request_id=request.request_id)
+    await asking
+
+
 class Messages(Contract):
     """Tests of MS1 and MS2."""
 
@@ -262,10 +272,7 @@ class Messages(Contract):
         """Lines that were said twice are told twice."""
         facts.need("history", "text")
         for number in (1, 2):
-            asking = asyncio.create_task(final(llm.simple_response("Again, canary")))
-            request = await connection.wait_for(protocol.CreateResponse, number)
-            await say(connection, f"response_{number}", text="La", request_id=request.request_id)
-            await asking
+            await _answered(llm, connection, "Again, canary", "La", number)
             await flow.reads(*[("assistant", "La")] * number)
         connection.abort()
         again = await provider.connection(2)
@@ -354,11 +361,8 @@ class Messages(Contract):
         """All but the newest answers are deleted at the provider, and no later session has them."""
         facts.need("history", "text")
         for number in (1, 2, 3):
-            asking = asyncio.create_task(final(llm.simple_response(f"Canary {number}")))
-            request = await connection.wait_for(protocol.CreateResponse, number)
-            answer = f"Canary song {number}"
-            await say(connection, f"response_{number}", text=answer, request_id=request.request_id)
-            await asking
+            text, answer = f"Canary {number}", f"Canary song {number}"
+            await _answered(llm, connection, text, answer, number)
             await flow.reads(*[("assistant", f"Canary song {n + 1}") for n in range(number)])
         await llm.trim_history(3)
         await fence(connection, record)
@@ -385,10 +389,7 @@ class Messages(Contract):
         llm.set_conversation(conversation)
         await connection.wait_for(protocol.AddMessage)
         await llm.trim_history(0)
-        asking = asyncio.create_task(final(llm.simple_response("Sing, canary")))
-        request = await connection.wait_for(protocol.CreateResponse)
-        await say(connection, text="La", request_id=request.request_id)
-        await asking
+        await _answered(llm, connection, "Sing, canary", "La", 1)
         connection.abort()
         again = await provider.connection(2)
         await again.wait_for(protocol.AddMessage, 2)

@@ -1,6 +1,7 @@
 """Where a provider is, when and with which key: what can be used, and the key of the moment."""
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -49,8 +50,7 @@ def check_key(key: object) -> str:
     Raises:
         ValueError: it cannot; the message does not show it.
     """
-    usable = isinstance(key, str) and key.isascii() and key.isprintable()
-    if not isinstance(key, str) or not key or not usable or " " in key:
+    if not isinstance(key, str) or not re.fullmatch("[!-~]+", key):
         raise ValueError(
             "api_key cannot be sent in a header: it is empty, or has spaces, line ends or "
             "characters that are not ASCII"
