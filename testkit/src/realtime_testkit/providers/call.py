@@ -27,6 +27,9 @@ SILENCE_PEAK = 32
 SILENCE_HEARD_S = 1.0
 """More silence than this at a time tells the echo nothing new."""
 
+BETWEEN_S = 0.4
+"""Silence between two answers where no message says which of them is played."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,6 +71,7 @@ class CallConnection(Connection):
         self._speech: Speech | None = None
         self._ending: asyncio.Task[None] | None = None
         self._silence_s = 0.0
+        self._silent_until = 0.0
         self._breaking: asyncio.Task[None] | None = None
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -201,12 +205,13 @@ class CallConnection(Connection):
         return protocol.SessionAccepted()
 
     async def _speak(self, event: protocol.AudioDelta) -> None:
-        if self._speech is not None and not self._speaks(event.response_id):
-            if self._ending is None:
+        if not self._speaks(event.response_id):
+            if self._speech is not None and self._ending is None:
                 self._ending = asyncio.create_task(self._speak_out())
             await self.spoken()
         speech = self._speech
         if speech is None:
+            await asyncio.sleep(self._silent_until - asyncio.get_running_loop().time())
             rate = self.effective_config.output_rate
             speech = self._speech = Speech(event.response_id, rate)
             if self._service.recording_limit:
@@ -246,14 +251,17 @@ class CallConnection(Connection):
     async def _fall_silent(self, *, cleared: bool = False) -> None:
         speech, self._speech = self._speech, None
         if speech is not None:
-            await self._tell(protocol.OutputStopped(speech.response_id, cleared))
+            told = await self._tell(protocol.OutputStopped(speech.response_id, cleared))
+            if not told and not cleared:
+                self._silent_until = asyncio.get_running_loop().time() + BETWEEN_S
 
-    async def _tell(self, event: protocol.Event) -> None:
-        """Say an event about playing, where the wire has a message for it."""
+    async def _tell(self, event: protocol.Event) -> bool:
+        """Say an event about playing; returns whether the wire has a message for it."""
         try:
             await super()._say(event)
         except UnsupportedEvent:
-            return
+            return False
+        return True
 
     async def _stop_ending(self) -> None:
         ending, self._ending = self._ending, None
