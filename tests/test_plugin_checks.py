@@ -38,7 +38,7 @@ BROKEN_ON_PURPOSE = "rb1 or rb2 or bd1 or Conventions or Packaging"
 the plugin's files."""
 
 OVER_WEBRTC = {
-    "webrtc": "Lifecycle or Session or AudioIn or AudioOut or WebRTC or Frames",
+    "webrtc": "Lifecycle or Session or AudioIn or AudioOut or Responses or WebRTC or Frames",
     "webrtc_video": "Lifecycle or Video",
 }
 """Plugins over WebRTC, whose tests take minutes, and the groups in which they differ most."""

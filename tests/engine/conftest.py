@@ -8,7 +8,16 @@ import pytest
 
 from tests.generated import Plugin
 
-SUBMODULES = ("scheduler", "replies", "session_types", "session_events", "errors")
+SUBMODULES = (
+    "scheduler",
+    "replies",
+    "session_types",
+    "session_events",
+    "errors",
+    "user_turns",
+    "output",
+    "history",
+)
 
 
 @pytest.fixture(scope="session")

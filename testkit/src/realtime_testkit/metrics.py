@@ -1,6 +1,7 @@
 """The metrics that Vision Agents recorded."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
@@ -41,19 +42,31 @@ class Meters:
         since = self._totals()[0] - self._before[0]
         return [name for name, provider in since if not provider]
 
+    def models(self, name: str, provider: str) -> set[str]:
+        """Return the models that a metric was ever recorded with."""
+        return {
+            str(attributes.get("model"))
+            for recorded, attributes, _ in self._points()
+            if (recorded, attributes.get("provider")) == (name, provider)
+        }
+
     def _totals(self) -> tuple[Totals, Totals]:
         """Sums of counters and counts of histograms; rounded sums of histograms."""
         totals, measured = Totals(), Totals()
+        for name, attributes, point in self._points():
+            provider = str(attributes.get("provider", ""))
+            match point:
+                case NumberDataPoint(value=value):
+                    totals[name, provider] += int(value)
+                case HistogramDataPoint(count=count, sum=total):
+                    totals[name, provider] += count
+                    measured[name, provider] += round(total)
+        return totals, measured
+
+    def _points(self) -> Iterator[tuple[str, Mapping[str, object], object]]:
         data = self._reader.get_metrics_data()
         for resource in data.resource_metrics if data is not None else ():
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     for point in metric.data.data_points:
-                        provider = str((point.attributes or {}).get("provider", ""))
-                        match point:
-                            case NumberDataPoint(value=value):
-                                totals[metric.name, provider] += int(value)
-                            case HistogramDataPoint(count=count, sum=total):
-                                totals[metric.name, provider] += count
-                                measured[metric.name, provider] += round(total)
-        return totals, measured
+                        yield metric.name, point.attributes or {}, point

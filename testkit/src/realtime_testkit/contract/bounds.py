@@ -207,7 +207,7 @@ class Bounds(Contract):
         assert grown < LAST_CALLS * GROWTH, f"{grown} more items for {LAST_CALLS} calls: {kept}"
 
     @pytest.mark.allows("loop gaps")
-    @pytest.mark.parametrize("whose", ["the agent", "the user"])
+    @pytest.mark.parametrize("whose", ["the agent", "the agent, in parts", "the user"])
     async def test_bd1_text_kept_of_one_turn_is_bounded(
         self,
         llm: Realtime,
@@ -230,13 +230,15 @@ class Bounds(Contract):
             if whose == "the user":
                 await connection.send(protocol.UserTranscript(text, False, "user_1"))
             else:
-                await connection.send(protocol.TextDelta("response_1", text, item_id="item_1"))
+                item_id = f"item_{number if whose == 'the agent, in parts' else 1}"
+                await connection.send(protocol.TextDelta("response_1", text, item_id=item_id))
             await fence(connection, record)
             llm.output.clear()
         kept = kept_bytes(subject)
         assert kept <= 8 * MIB, f"{kept} bytes are kept"
 
     @pytest.mark.allows("loop gaps")
+    @pytest.mark.parametrize("read", [0, 8])
     async def test_bd1_output_that_nobody_reads_is_bounded(
         self,
         llm: Realtime,
@@ -247,16 +249,25 @@ class Bounds(Contract):
         facts: Facts,
         transport: Transport,
         watchdog: Watchdog,
+        read: int,
     ) -> None:
         """Where nobody reads the output, 64 MiB of 96 MiB are kept at most, the newest.
+
+        The same where few items are read.
 
         There is at most one warning.
         """
         transport.needs_messages()
         await connection.send(protocol.ResponseStarted("response_1"))
         piece = speech(1000 * MIB / 2 / facts.output_rate, facts.output_rate)
-        provider.rewrite = lambda frame: itertools.repeat(frame, 96)
-        await connection.send(protocol.AudioDelta("response_1", piece, "item_1"))
+        provider.rewrite = lambda frame: itertools.repeat(frame, 12)
+        for number in range(8):
+            await connection.send(protocol.AudioDelta("response_1", piece, "item_1"))
+            provider.rewrite, rewrite = None, provider.rewrite
+            await fence(connection, record)
+            provider.rewrite = rewrite
+            if number < read:
+                llm.output.get_nowait()
         provider.rewrite = None
         last = speech(20, facts.output_rate)
         await connection.send(protocol.AudioDelta("response_1", last, "item_1"))

@@ -157,6 +157,20 @@ class Connection(Contract):
         await record.up(2)
         await converse(llm, output, await provider.connection(2))
 
+    async def test_cn3_expired_session_without_attempts_ends_in_one_error(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """With reconnect_attempts=0 the error of an expired session is emitted with its code."""
+        llm = make(client=make.client(reconnect_attempts=0))
+        await llm.connect()
+        record = make.record(llm)
+        connection = await provider.connection()
+        await connection.send(protocol.Fault(facts.expired_reason))
+        await record.until(lambda: bool(record.errors), "LLMErrorEvent")
+        assert [str(getattr(each.error, "code", "")) for each in record.errors] == [
+            facts.expired_reason
+        ]
+
     @pytest.mark.parametrize("code", TEMPORARY)
     async def test_cn3_temporary_close_code_is_reconnected(
         self,
@@ -218,6 +232,21 @@ class Connection(Contract):
         # Without the cap the last two delays are 0.29 s and 0.47 s.
         assert min(gaps[-2:]) - min(gaps) < 5 * cap_s, f"the delay has no cap: {gaps}"
 
+    async def test_cn4_unreachable_provider_is_tried_at_the_same_pace(
+        self, make: Make, provider: Provider
+    ) -> None:
+        """Attempts that reach nobody wait for the client's delay, and for nothing else."""
+        client = make.client(
+            reconnect_delay_s=0.01, reconnect_max_delay_s=0.02, reconnect_attempts=10
+        )
+        llm = make(client=client)
+        await llm.connect()
+        record = make.record(llm)
+        await provider.stop_listening()
+        provider.connections[-1].abort()
+        await record.until(lambda: bool(record.errors), "LLMErrorEvent at the end")
+        assert not llm.connected
+
     async def test_cn4_fatal_close_reason_is_not_retried(
         self,
         llm: Realtime,
@@ -225,10 +254,17 @@ class Connection(Contract):
         provider: Provider,
         record: EventRecorder,
         facts: Facts,
+        subject: Subject,
     ) -> None:
-        """A fatal close reason is not retried: one unclean disconnected, one error event."""
+        """A fatal close reason is not retried: one unclean disconnected, one error event.
+
+        What is asked of the session after that raises the same error.
+        """
         await connection.close(1011, facts.fatal_reason)
         await record.until(lambda: bool(record.errors), "LLMErrorEvent")
+        with pytest.raises(subject.session_error) as raised:
+            await llm.commit_audio()
+        assert str(raised.value) == str(record.errors[0].error)
         await llm.close()
         await record.settled()
         assert [event.clean for event in record.disconnected] == [False]
@@ -755,6 +791,23 @@ class Connection(Contract):
             assert server.open <= 1, "attempts that were given up are still open"
             assert not record.errors
             await llm.close()
+
+    async def test_cn9_session_that_is_never_accepted_is_given_up(
+        self, make: Make, provider: Provider, transport: Transport
+    ) -> None:
+        """A reconnect that the provider does not accept is repeated after the timeout."""
+        client = make.client(
+            connect_timeout_s=max(0.3, transport.connects_s), reconnect_attempts=100
+        )
+        llm = make(client=client)
+        await llm.connect()
+        record = make.record(llm)
+        provider.accepts.clear()
+        (await provider.connection()).abort()
+        await provider.connection(3)
+        provider.accepts.set()
+        await record.up(2)
+        assert not record.errors
 
     async def test_cn9_reconnect_that_is_not_complete_is_closed(
         self, make: Make, provider: Provider, facts: Facts, transport: Transport

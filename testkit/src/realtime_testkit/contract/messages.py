@@ -375,6 +375,19 @@ class Messages(Contract):
         kept = ("assistant", "Canary song 2"), ("user", "Canary 3"), ("assistant", "Canary song 3")
         assert _told(again) == list(kept)
 
+    async def test_ms3_spoken_turns_are_deleted(
+        self, llm: Realtime, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """What the user said is deleted at the provider as the answers are."""
+        facts.need("history", "transcription", "ids")
+        await hears(connection, "Are you a canary?")
+        await say(connection, text="I am.")
+        await fence(connection, record)
+        await llm.trim_history(0)
+        await connection.wait_for(protocol.DeleteItem, 2)
+        deleted = [command.item_id for command in connection.received(protocol.DeleteItem)]
+        assert deleted == ["user_1", "item_response_1"]
+
     async def test_ms3_all_can_be_forgotten(
         self,
         llm: Realtime,

@@ -72,12 +72,22 @@ class Native(Contract):
         assert holds(request.options, facts.response_options), request.options
         assert given == facts.response_options, "the caller's arguments were edited"
 
+    @pytest.mark.parametrize(
+        "prompt",
+        [(), ("",), ([],), ({"role": "user", "content": []},)],
+        ids=["none", "empty text", "no messages", "no parts"],
+    )
     async def test_nt1_request_without_a_prompt_adds_no_message(
-        self, llm: Realtime, connection: Connection, native: NativeCall, facts: Facts
+        self,
+        llm: Realtime,
+        connection: Connection,
+        native: NativeCall,
+        facts: Facts,
+        prompt: tuple[object, ...],
     ) -> None:
         """The native method without a prompt asks for a response and adds no message."""
         facts.need("explicit_requests")
-        asking = begun(final(native(llm)))
+        asking = begun(final(native(llm, *prompt)))
         request = await connection.wait_for(protocol.CreateResponse)
         await say(connection, text="La", request_id=request.request_id)
         assert (await asking).text == "La"
@@ -695,6 +705,24 @@ class Native(Contract):
             assert message.images == (PICTURE,)
         await say(connection, text="La", request_id=request.request_id)
         assert (await asked.final()).text == "La"
+
+    @pytest.mark.parametrize("shape", [shape for shape in PICTURES if shape.startswith("picture")])
+    async def test_nt8_picture_alone_is_sent(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        facts: Facts,
+        native: NativeCall,
+        shape: str,
+    ) -> None:
+        """A prompt that is a picture is sent as a message of the user's."""
+        facts.need("images")
+        asked = Asked(native(llm, PICTURES[shape]))
+        request = await asked.request(connection)
+        [message] = connection.received(protocol.AddMessage)
+        assert (message.role, message.images) == ("user", (PICTURE,))
+        await say(connection, text="La", request_id=request.request_id)
+        await asked.task
 
     async def test_nt8_text_around_parts_keeps_its_order(
         self, llm: Realtime, connection: Connection, facts: Facts, native: NativeCall

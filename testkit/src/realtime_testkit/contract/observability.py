@@ -267,7 +267,7 @@ class Observability(Contract):
         facts: Facts,
         native: NativeCall,
     ) -> None:
-        """Responses, time to first token, latency and tokens are recorded with the provider's name."""
+        """Responses, time to first token, latency and tokens are recorded with provider and model."""
         name, sound = llm.provider_name or "", speech(100, facts.output_rate)
         asking = asyncio.create_task(final(native(llm, "Sing, canary")))
         request = await connection.wait_for(protocol.CreateResponse)
@@ -285,6 +285,7 @@ class Observability(Contract):
             protocol.ResponseDone("response_1", usage=protocol.Usage(7, 11, 18)),
         )
         await asking
+        assert llm.model in meters.models("llm.latency.ms", name)
         first_ms = meters.mean("llm.time_to_first_token.ms", name)
         latency_ms = meters.mean("llm.latency.ms", name)
         assert 20 <= first_ms <= latency_ms - 19, f"first audio {first_ms}, end {latency_ms} ms"

@@ -116,7 +116,7 @@ class Recovery(Contract):
             await say(again, "response_3", text="As I said", request_id=request.request_id)
             await fence(again, record)
             await fence(again, record)
-        assert _told(again).count(SECRET) == 1
+        assert _told(again).count(f'"{SECRET}"') == 1, "not told once, as JSON"
         assert len(again.received(protocol.CreateResponse)) <= 1
         assert len(tools.calls) == 1, "the tool ran again"
 
@@ -139,7 +139,7 @@ class Recovery(Contract):
         needs_continuations(facts)
         await connection.send(
             protocol.ResponseStarted("response_1"),
-            protocol.ToolCall("response_1", "call_1", "slowly", '{"name": "canary 4711"}'),
+            protocol.ToolCall("response_1", "call_1", "slowly", '{"name": "\\"canary\\""}'),
         )
         if ended:
             await connection.send(protocol.ResponseDone("response_1"))
@@ -160,7 +160,7 @@ class Recovery(Contract):
             assert not again.received(protocol.CreateResponse), "asked before the tool has ended"
             tools.goes_on.set()
         request = await again.wait_for(protocol.CreateResponse)
-        assert "canary 4711 is ready" in _told(again)
+        assert '"canary" is ready' in _told(again), "a text is told as it is"
         assert not again.received(protocol.AddToolResult), "the new session made no such call"
         await say(again, "response_2", text="Here it is", request_id=request.request_id)
         await fence(again, record)
@@ -301,12 +301,13 @@ class Recovery(Contract):
         facts.need("history", "text")
         if own == "arguments":
             facts.need("response_options")
-            prompt = "Is it a canary?"
-            asked = Asked(native(llm, prompt, **facts.response_options))
+            prompts = [("user", "Is it a canary?")]
+            asked = Asked(native(llm, prompts[0][1], **facts.response_options))
         else:
             facts.need("prompt_options")
-            words = [each for each in leaves(facts.prompt_options) if "canary" in str(each)]
-            prompt = str(words[0])
+            given = [str(each) for each in leaves(facts.prompt_options)]
+            roles = [each for each in given if each in ("user", "assistant", "system")]
+            prompts = list(zip(roles, (each for each in given if "canary" in each), strict=True))
             asked = Asked(native(llm, **facts.prompt_options))
         request = await connection.wait_for(protocol.CreateResponse)
         await say(connection, text="It sings", request_id=request.request_id)
@@ -314,9 +315,10 @@ class Recovery(Contract):
         await output.done("response_1")
         connection.abort()
         again = await self._again(provider, record)
+        await again.wait_for(protocol.AddMessage, len(prompts) + 1)
         await fence(again, record)
         told = [(message.role, message.text) for message in again.received(protocol.AddMessage)]
-        assert told == [("user", prompt), ("assistant", "It sings")]
+        assert told == [*prompts, ("assistant", "It sings")]
 
     async def test_rc3_several_messages_of_a_native_call_are_told(
         self,

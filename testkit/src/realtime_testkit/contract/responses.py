@@ -204,7 +204,7 @@ class Responses(Contract):
         await passes(0.7 * BOUND_S)
         asked = Asked(llm.simple_response(PROMPT))
         request = await _request(connection, 1)
-        await say(connection, text="La la", request_id=request.request_id)
+        await say(connection, text="La la", request_id=request.request_id, spoken=False)
         assert (await asked.final()).text == "La la"
 
     async def test_rs1_request_is_free_where_turns_are_not_answered(
@@ -383,7 +383,7 @@ class Responses(Contract):
         await passes(0.7 * BOUND_S)
         asked = Asked(llm.simple_response(PROMPT))
         request = await _request(connection, 2)
-        await say(connection, text="La la", request_id=request.request_id)
+        await say(connection, text="La la", request_id=request.request_id, spoken=False)
         assert (await asked.final()).text == "La la"
 
     @pytest.mark.parametrize("stray", ["no end", "audio", "text"])
@@ -412,7 +412,9 @@ class Responses(Contract):
         await passes(0.7 * BOUND_S)
         asked = Asked(llm.simple_response(PROMPT))
         request = await _request(connection, 1)
-        await say(connection, "response_2", text="La la", request_id=request.request_id)
+        await say(
+            connection, "response_2", text="La la", request_id=request.request_id, spoken=False
+        )
         assert (await asked.final()).text == "La la"
 
     async def test_rs5_request_without_an_id_in_the_answer_is_matched(
@@ -583,6 +585,22 @@ class Responses(Contract):
         told = [message.text for message in again.received(protocol.AddMessage)]
         assert told == ["A public canary"]
 
+    async def test_rs7_interrupt_leaves_a_request_out_of_band(
+        self, llm: Realtime, connection: Connection, facts: Facts, native: NativeCall
+    ) -> None:
+        """interrupt() takes back the conversation's request, and not the one before out of band."""
+        facts.need("out_of_band_options", "request_ids", "ids", "cancellation")
+        aside = Asked(native(llm, **facts.out_of_band_options))
+        private = await _request(connection, 1)
+        other = Asked(llm.simple_response(PROMPT))
+        public = await _request(connection, 2)
+        await llm.interrupt()
+        await other.task
+        await say(connection, text="La", status=None, request_id=public.request_id)
+        await stops(connection, facts)
+        await say(connection, "response_2", text="Private", request_id=private.request_id)
+        assert (await aside.final()).text == "Private"
+
     async def test_rs7_out_of_band_request_waits_for_nothing(
         self,
         llm: Realtime,
@@ -593,17 +611,24 @@ class Responses(Contract):
     ) -> None:
         """A request out of band goes out during a response, and delays no other request."""
         facts.need("out_of_band_options", "request_ids", "text", "ids")
-        await say(connection, "response_1", text="A canary", status=None)
+        await say(connection, "response_1", text="A canary", status=None, spoken=False)
         await fence(connection, record)
         asked = Asked(native(llm, **facts.out_of_band_options))
         request = await _request(connection, 1)
         await say(
-            connection, "response_2", text="Private", status=None, request_id=request.request_id
+            connection,
+            "response_2",
+            text="Private",
+            status=None,
+            request_id=request.request_id,
+            spoken=False,
         )
         await connection.send(protocol.ResponseDone("response_1"))
         other = Asked(llm.simple_response(PROMPT))
         request = await _request(connection, 2)
-        await say(connection, "response_3", text="La la", request_id=request.request_id)
+        await say(
+            connection, "response_3", text="La la", request_id=request.request_id, spoken=False
+        )
         assert (await other.final()).text == "La la"
         await connection.send(protocol.ResponseDone("response_2"))
         assert (await asked.final()).text == "Private"

@@ -472,6 +472,22 @@ class Session(Contract):
         await llm.close()
         assert len(connection.received(protocol.CreateResponse)) == 1
 
+    async def test_se5_commit_asks_at_once_where_the_provider_detects_turns(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """commit_audio() waits for no answer of the provider's own: it committed nothing itself."""
+        facts.need("manual_turns", "explicit_requests")
+        await speak(llm, transport, frames(tone(300, 0.2, 48000), 48000), ALICE)
+        await llm.commit_audio()
+        await fence(connection, record)
+        await fence(connection, record)
+        assert connection.received(protocol.CreateResponse)
+
     async def test_se5_empty_commit_is_no_error(
         self, make: Make, provider: Provider, facts: Facts
     ) -> None:

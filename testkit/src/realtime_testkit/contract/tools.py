@@ -32,6 +32,7 @@ from realtime_testkit.signals import (
     speech,
 )
 from realtime_testkit.subject import Subject
+from realtime_testkit.transport import Transport
 
 from .base import Contract
 
@@ -320,6 +321,22 @@ class Tools(Contract):
         output = await _answered(connection, record, facts)
         assert _says_error(output), output
         assert not tools.begun.items
+
+    async def test_tl2_huge_arguments_reach_the_tool_whole_or_not_at_all(
+        self,
+        tools: Weather,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """The tool runs with all of a long argument, or does not run and the model is told."""
+        transport.needs_messages()
+        tools.goes_on.set()
+        name = "x" * (transport.full // 10)
+        await calls(connection, "slowly", json.dumps({"name": name}))
+        output = await _answered(connection, record, facts)
+        assert tools.begun.items == [name] or (_says_error(output) and not tools.begun.items)
 
     @pytest.mark.parametrize("arguments", ["{}", '{"city": "Oslo", "colour": "canary"}'])
     async def test_tl2_unfitting_arguments_give_an_error_result(

@@ -443,6 +443,27 @@ class Transcripts(Contract):
         wanted = [(ALICE, "I am the canary."), (BOB, "And I the canary's cat.")]
         await output.until(lambda: output.user_lines() == wanted, f"transcripts like {wanted}")
 
+    @pytest.mark.parametrize("named_by", ["its end", "its commit"])
+    async def test_tr3_turn_that_is_named_late_is_one_turn(
+        self, flow: AgentFlow, connection: Connection, facts: Facts, named_by: str
+    ) -> None:
+        """A turn whose start has another id, or none, is the one that a later message names."""
+        facts.need("speech_events", "transcription", "ids")
+        named = "user_1"
+        await connection.send(protocol.UserSpeechStarted())
+        if named_by == "its end":
+            await connection.send(protocol.UserSpeechStopped(named))
+        else:
+            await connection.send(protocol.UserSpeechStopped(), protocol.AudioCommitted(named))
+        await connection.send(
+            protocol.UserSpeechStarted("user_2"),
+            protocol.UserTranscript("One", True, named),
+            protocol.UserSpeechStopped("user_2"),
+            protocol.UserTranscript("Two", True, "user_2"),
+        )
+        await flow.reads(("user", "One"), ("user", "Two"))
+        assert len(flow.turns.of(UserTurnStartedEvent)) == 2
+
     async def test_tr3_turn_belongs_to_who_began_it(
         self,
         llm: Realtime,
@@ -538,6 +559,21 @@ class Transcripts(Contract):
         await fence(connection, record)
         await say(connection, "response_2", text="Another canary.")
         await flow.reads(("assistant", "One canary."), ("assistant", "Another canary."))
+
+    async def test_tr4_white_space_between_pieces_is_emitted(
+        self, output: OutputRecorder, connection: Connection
+    ) -> None:
+        """The deltas of a text are the text, though a piece of it is white space."""
+        pieces = ("A", " ", "canary")
+        await connection.send(
+            protocol.ResponseStarted("response_1"),
+            *(protocol.TextDelta("response_1", piece, item_id="agent_1") for piece in pieces),
+            protocol.AudioDelta("response_1", bytes(960), "agent_1"),
+            protocol.ResponseDone("response_1"),
+        )
+        await output.done("response_1")
+        deltas = [said.text for said in output.agent_said() if said.mode == "delta"]
+        assert "".join(deltas) == "A canary"
 
     async def test_tr4_only_the_last_version_is_final(
         self, output: OutputRecorder, connection: Connection

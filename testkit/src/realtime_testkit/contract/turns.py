@@ -549,8 +549,12 @@ class Turns(Contract):
             await llm.interrupt()
         assert not (await asking).text
         await say(connection, audio=short, text="LATE", status=None, request_id=request.request_id)
+        if facts.cancellation:
+            await connection.wait_for(protocol.CancelResponse)
+        await llm.interrupt()  # again, while it is being stopped
         await stops(connection, facts)
         await fence(connection, record)
+        assert len(connection.received(protocol.CancelResponse)) == facts.cancellation
         assert not output.chunks()
         assert not output.agent_said()
 
