@@ -1,6 +1,7 @@
 """What does the contract suite miss of the mistakes that a general mutation tool makes?
 
 uv run --group mutation python -m bench.mutants.general --sample 400 [--seed 1] [--file wire.py]
+uv run --group mutation python -m bench.mutants.general --only NAME...   # some of these again
 
 The generated plugin's _engine/, wire.py and client.py are plain Python, so mutmut runs on them as
 on any package, by its command line: it generates the mutants, notes which test runs which
@@ -31,6 +32,9 @@ FILES = ("_engine/*", "wire.py", "client.py")
 
 FOR_PEOPLE = (r"logger\.", r"\braise \w*(Error|Frame)\(", r"^\s*f?\"[^\"]*\"$")
 """Lines whose words are for people, which a test could only repeat."""
+
+WORDS = re.compile(r"f?\"[^\"]*\"")
+"""What such a line may say otherwise."""
 
 MODULE = ".".join(suite.PACKAGE.parts)
 SMALLEST = f"{MODULE}._engine.bounded.*"
@@ -124,6 +128,7 @@ def main() -> int:
     )
     parser.add_argument("--sample", type=int, default=400, help="how many mutants; 0 for all")
     parser.add_argument("--seed", type=int, default=1, help="which of them")
+    parser.add_argument("--only", nargs="*", help="mutants by the names that a run printed")
     parser.add_argument("--file", default="*", help="only of files of this name, such as wire.py")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--plugin", type=Path, help="a plugin to copy instead of generating one")
@@ -140,7 +145,9 @@ def main() -> int:
         module = Path(arguments.file).stem
         every = sorted(each for each in mutation.outcomes() if module in ("*", _module_of(each)))
         chosen = every
-        if arguments.sample:
+        if arguments.only:
+            chosen = [each for each in every if each.endswith(tuple(arguments.only))]
+        elif arguments.sample:
             chosen = random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
         print(f"{len(chosen)} of {len(every)} mutants", flush=True)
         mutation.run(*chosen)
@@ -153,6 +160,8 @@ def main() -> int:
                 was, becomes = mutation.difference(mutant)
                 if (_module_of(mutant), was, becomes) in reasons:
                     outcome = "equivalent"
+                elif _is_for_people(was, becomes):
+                    outcome = "other words for people"
                 elif not mutation.type_checks(mutant):
                     outcome = "refused by mypy"
                 else:
@@ -163,6 +172,12 @@ def main() -> int:
             counts[outcome] += 1
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
     return 1 if counts["survived"] + counts["no tests"] else 0
+
+
+def _is_for_people(was: str, becomes: str) -> bool:
+    """Whether an error says what it says in other words, and nothing else."""
+    said, says = (WORDS.sub('""', lines) for lines in (was, becomes))
+    return said == says and re.search(r"Error\(|\berror\(", was) is not None
 
 
 def _settings(left_out: list[str]) -> str:

@@ -36,7 +36,7 @@ from .base import Contract
 
 A_WORD = frames(tone(300, 0.02, 48000), 48000)
 A_PIECE = "canary " * 10
-ROUNDS = 600
+ROUNDS = 300
 SESSIONS = 10
 SPEAKERS = 100
 CALLS = 300
@@ -92,7 +92,7 @@ class Bounds(Contract):
         if what == "transcripts":
             facts.need("transcription", "ids")
         kept: list[int] = []
-        rounds = ROUNDS // 3 if what == "calls" else ROUNDS
+        rounds = 2 * ROUNDS // 3 if what == "calls" else ROUNDS
         for start in range(0, 3 * rounds, rounds):
             for number in range(start, start + rounds):
                 await connection.send(*_unfinished(what, number))

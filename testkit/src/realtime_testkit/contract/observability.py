@@ -113,6 +113,7 @@ class Observability(Contract):
         await speak(llm, transport, A_WORD, ALICE)
         await connection.wait_audio(1)
         await hears(connection, "I am the canary.")
+        await say(connection, "response_0", text="Hello, canary")
         await fence(connection, record)
         asking = asyncio.create_task(final(native(llm, "Sing, canary")))
         request = await connection.wait_for(protocol.CreateResponse)

@@ -811,7 +811,7 @@ class Transcripts(Contract):
         words = " ".join(f"canary{number}" for number in range(20))
         await say(connection, audio=speech(2000, facts.output_rate), text=words, status=None)
         await output.first(RealtimeAudioOutput)
-        await passes(1.0)
+        await passes(0.5)
         await is_interrupted(connection, facts)
         await fence(connection, record)
         connection.abort()

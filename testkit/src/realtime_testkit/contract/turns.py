@@ -255,8 +255,8 @@ class Turns(Contract):
         long: bytes,
         short: bytes,
     ) -> None:
-        """All audio of the next answer is heard where each message takes 0.3 s to store."""
-        conversation = RecordedConversation(takes_s=0.3)
+        """All audio of the next answer is heard where each message takes 0.2 s to store."""
+        conversation = RecordedConversation(takes_s=0.2)
         flow = await watchdog.ending.enter_async_context(AgentFlow(llm, conversation))
         await say(connection, audio=long, text="A canary", status=None)
         await flow.plays()

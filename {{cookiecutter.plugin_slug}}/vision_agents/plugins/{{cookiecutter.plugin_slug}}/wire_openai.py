@@ -64,7 +64,9 @@ MAX_ID = 1000
 """Longer ids, and names of tools, count as absent: they are kept after their response."""
 
 _REQUEST_KEY = "request_id"  # in a request's metadata
+{%- if cookiecutter.video == 'yes' %}
 _JPEG = "data:image/jpeg;base64,"
+{%- endif %}
 _UPDATED_IN_PARTS = ("audio", "input", "output")  # of a session; the rest as a whole
 
 StructT = TypeVar("StructT", bound=Struct)
@@ -171,6 +173,7 @@ class AudioDelta(ResponsePart, tag="response.output_audio.delta"):
 
 
 class BetaAudioDelta(AudioDelta, tag="response.audio.delta"): ...
+{%- if cookiecutter.transport == 'webrtc' %}
 
 
 class OutputStarted(ResponsePart, tag="output_audio_buffer.started"): ...
@@ -180,6 +183,7 @@ class OutputStopped(ResponsePart, tag="output_audio_buffer.stopped"): ...
 
 
 class OutputCleared(ResponsePart, tag="output_audio_buffer.cleared"): ...
+{%- endif %}
 
 
 class TranscriptDelta(ResponsePart, tag="response.output_audio_transcript.delta"):
@@ -225,8 +229,10 @@ FromServer = (
     AudioDelta | BetaAudioDelta | TranscriptDelta | TranscriptDone | TextDelta | TextDone
     | SessionCreated | SessionUpdated | ErrorMessage | SpeechStarted | SpeechStopped | Committed
     | TranscriptionDelta | TranscriptionCompleted | TranscriptionFailed | ResponseCreated
-    | ResponseDone | OutputItemAdded | OutputItemDone | ArgumentsDone | OutputStarted
-    | OutputStopped | OutputCleared
+    | ResponseDone | OutputItemAdded | OutputItemDone | ArgumentsDone
+{%- if cookiecutter.transport == 'webrtc' %}
+    | OutputStarted | OutputStopped | OutputCleared
+{%- endif %}
 )  # fmt: skip
 _server_decoder: msgspec.json.Decoder[FromServer] = msgspec.json.Decoder(FromServer)
 _server_messages: dict[str, type[ServerMessage]] = {
@@ -283,13 +289,17 @@ class Codec:
         match command:
             case commands.AppendAudio(data):
                 return [_frame("input_audio_buffer.append", audio=data)]
+{%- if cookiecutter.video == 'yes' %}
             case commands.AppendImage(data):
                 picture = f"{_JPEG}{msgspec.to_builtins(data)}"
                 return [self._item(_message(AddMessage("user", "", (picture,))))]
+{%- endif %}
             case commands.CommitAudio():
                 return [self._frame("input_audio_buffer.commit")]
+{%- if cookiecutter.transport == 'webrtc' %}
             case commands.ClearOutput():
                 return [self._frame("output_audio_buffer.clear")]
+{%- endif %}
             case commands.Configure(config, previous, update_id):
                 self._tools = {tool.name for tool in config.tools}
                 self._asked = self.settings(config)
@@ -339,11 +349,13 @@ class Codec:
                 return [events.TextDelta(*self._text(message, text))]
             case TranscriptDone(transcript=text) | TextDone(text=text):
                 return [events.TextDone(*self._text(message, text))]
+{%- if cookiecutter.transport == 'webrtc' %}
             case OutputStarted():
                 return [events.OutputStarted(self._response_of(message))]
             case OutputStopped() | OutputCleared():
                 cleared = isinstance(message, OutputCleared)
                 return [events.OutputStopped(self._response_of(message), cleared)]
+{%- endif %}
             case SessionCreated(session=session):
                 self._defaults = session
                 session_id = session.get("id")
