@@ -175,8 +175,9 @@ class TestEncode:
         codec = acme.wire.Codec()
         for command in commands(acme):
             frames = codec.encode(command)
-            silent = isinstance(command, acme.commands.Pong | acme.commands.KeepAlive)
-            assert bool(frames) != silent
+            # Nothing sends pictures without video.
+            silent = acme.commands.Pong | acme.commands.KeepAlive | acme.commands.AppendImage
+            assert bool(frames) != isinstance(command, silent)
             for frame in frames:
                 assert faults(frame, CLIENT) == []
                 assert len(frame.encode()) < 2 * acme.wire.MAX_TOOL_OUTPUT
@@ -313,6 +314,20 @@ class TestDecode:
                     del broken[chance.randrange(len(broken)) :]
                 with suppress(acme.errors.MalformedFrame):
                     acme.wire.Codec().decode(bytes(broken))
+
+    @pytest.mark.parametrize(
+        ("stated", "transcribes"), [({}, True), ({"transcription": None}, False)]
+    )
+    def test_acknowledgement_says_whether_speech_is_transcribed(
+        self, acme: Wire, stated: JSONObject, transcribes: bool
+    ) -> None:
+        """What an acknowledgement leaves out is as it was asked for."""
+        codec = acme.wire.Codec()
+        codec.encode(acme.commands.Configure(acme.commands.SessionConfig("a-model")))
+        session = {"type": "realtime", "audio": {"input": stated}}
+        frame = json.dumps({"type": "session.updated", "session": session})
+        (accepted,) = codec.decode(frame)
+        assert accepted.settings.transcribes is transcribes
 
     def test_call_that_was_cut_off_is_no_call(self, acme: Wire) -> None:
         item = '{"type": "function_call", "call_id": "c", "name": "n", "status": "incomplete"}'

@@ -238,6 +238,18 @@ class Recovery(Contract):
             await fence(again, record)
             assert len(again.received(protocol.CreateResponse)) == 1
 
+    async def test_rc2_answer_that_had_not_spoken_is_requested(
+        self, provider: Provider, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """An answer that was lost before its first word is asked for again, or reported."""
+        facts.need("history", "transcription", "turn_detection", "speech_events")
+        await hears(connection, "Where is the canary?")
+        await connection.send(protocol.ResponseStarted("response_1"))
+        await fence(connection, record)
+        connection.abort()
+        again = await self._again(provider, record)
+        await _requested_or_reported(again, record)
+
     async def test_rc2_lost_question_is_reported(
         self, provider: Provider, connection: Connection, record: EventRecorder, facts: Facts
     ) -> None:
@@ -251,7 +263,9 @@ class Recovery(Contract):
         again = await self._again(provider, record)
         await _requested_or_reported(again, record)
 
-    @pytest.mark.parametrize("how", ["answered", "not to be answered", "interrupted"])
+    @pytest.mark.parametrize(
+        "how", ["answered", "not to be answered", "interrupted", "interrupted at its start"]
+    )
     async def test_rc2_no_answer_is_requested_where_none_is_owed(
         self,
         make: Make,
@@ -272,8 +286,10 @@ class Recovery(Contract):
         await hears(connection, "Where is the canary?")
         if how == "answered":
             await say(connection, text="Here")
+        elif how == "interrupted at its start":
+            await connection.send(protocol.ResponseStarted("response_1"))
         await fence(connection, record)
-        if how == "interrupted":
+        if how.startswith("interrupted"):
             await llm.interrupt()
         connection.abort()
         again = await self._again(provider, record)

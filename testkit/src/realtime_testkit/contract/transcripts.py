@@ -762,7 +762,7 @@ class Transcripts(Contract):
 
         The agent's conversation keeps the text that was shown.
         """
-        facts.need("history", "truncation")
+        facts.need("history")
         words = " ".join(f"canary{number}" for number in range(200))
         flow: AgentFlow | None = None
         if stored:
@@ -785,7 +785,7 @@ class Transcripts(Contract):
             await flow.flow.interrupt()
         else:
             await llm.interrupt()
-        await fence(connection, record)
+        await fence(connection, record, spoken=False)
         heard_s = time.perf_counter() - began
         if flow is not None:
             await flow.reads(("assistant", words), finished=False)
@@ -805,15 +805,16 @@ class Transcripts(Contract):
         connection: Connection,
         record: EventRecorder,
         facts: Facts,
+        transport: Transport,
     ) -> None:
         """After a cut, a new session is told whole words that were heard, and not all of them."""
-        facts.need("history", "truncation")
+        facts.need("history")
         words = " ".join(f"canary{number}" for number in range(20))
         await say(connection, audio=speech(2000, facts.output_rate), text=words, status=None)
         await output.first(RealtimeAudioOutput)
-        await passes(0.5)
+        await passes(0.5 + transport.late_s)
         await is_interrupted(connection, facts)
-        await fence(connection, record)
+        await fence(connection, record, spoken=False)
         connection.abort()
         again = await provider.connection(2)
         await record.up(2)
