@@ -91,7 +91,11 @@ async def play(engine: ModuleType, steps: list[str], *, names: bool) -> None:
     failures: list[Exception] = []
     provider = Provider(engine, None, names)
     scheduler = engine.scheduler.Scheduler(
-        engine.session_types.Traits(), BOUND_S, send=provider.send, failed=failures.append
+        engine.session_types.Traits(),
+        BOUND_S,
+        send=provider.send,
+        failed=failures.append,
+        gave_up=lambda response: None,
     )
     provider.scheduler = scheduler
     replies: list[Any] = []

@@ -186,6 +186,16 @@ class Construct(Contract):
             subject.build(api_key=KEY, base_url=url.format(clear=transport.clear))
         assert KEY not in str(refused.value)
 
+    @pytest.mark.parametrize("url", ["{clear}://example.com/v1", "ftp://127.0.0.1/v1"])
+    def test_ct5_refused_address_is_shown_without_its_query(
+        self, url: str, subject: Subject, transport: Transport
+    ) -> None:
+        """The message of a refused base_url has neither its query nor its password."""
+        url = url.format(clear=transport.clear).replace("//", "//me:sk-canary@")
+        with pytest.raises(ValueError, match="base_url") as refused:
+            subject.build(api_key=KEY, base_url=f"{url}?key=sk-canary")
+        assert "canary" not in str(refused.value)
+
     def test_ct5_clear_text_to_this_machine_is_allowed(
         self, provider: Provider, subject: Subject
     ) -> None:

@@ -503,6 +503,23 @@ class Lifecycle(Contract):
         async with asyncio.timeout(1.0):
             await connection.closed.wait()
 
+    async def test_lc6_connect_cancelled_at_any_moment_leaves_no_connection(
+        self, make: Make, provider: Provider, transport: Transport
+    ) -> None:
+        """After a cancelled connect() and close() no connection is open, whenever it was cancelled."""
+        transport.needs_messages()  # a WebRTC call takes thousands of turns of the loop
+        for turns in range(80):
+            llm = make()
+            connecting = begun(llm.connect())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait([connecting])
+            await llm.close()
+        async with asyncio.timeout(2.0):
+            for connection in list(provider.connections):
+                await connection.closed.wait()
+
     async def test_lc6_cancelled_close_still_closes(
         self, llm: Realtime, connection: Connection
     ) -> None:
@@ -601,6 +618,12 @@ class Lifecycle(Contract):
             await connection.closed.wait()
             await ended.wait()
         assert not llm.connected
+        await llm.connect()
+        again = await provider.connection(2)
+        await fence(again, make.record(llm))
+        await fence(again, make.record(llm))
+        kinds = {type(command) for command in again.commands} - {protocol.AppendAudio}
+        assert kinds == {protocol.Configure}, "the tool's result is part of the next call"
 
     @pytest.mark.allows("open connections")
     async def test_lc8_close_is_bounded_with_a_hung_provider(

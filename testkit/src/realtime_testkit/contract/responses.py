@@ -417,6 +417,24 @@ class Responses(Contract):
         )
         assert (await asked.final()).text == "La la"
 
+    async def test_rs4_response_without_an_end_is_ended_for_the_agent(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """A response whose end never comes ends within the bound, and is part of the history."""
+        facts.need("history")
+        llm = make(response_timeout_s=BOUND_S)
+        await llm.connect()
+        output, record = make.listen(llm), make.record(llm)
+        connection = await provider.connection()
+        await say(connection, audio=speech(40, facts.output_rate), text="A canary", status=None)
+        done = await output.done("response_1")
+        assert not done.interrupted
+        connection.abort()
+        again = await provider.connection(2)
+        await record.up(2)
+        message = await again.wait_for(protocol.AddMessage)
+        assert (message.role, message.text) == ("assistant", "A canary")
+
     async def test_rs5_request_without_an_id_in_the_answer_is_matched(
         self, llm: Realtime, connection: Connection, facts: Facts
     ) -> None:
@@ -585,6 +603,43 @@ class Responses(Contract):
         told = [message.text for message in again.received(protocol.AddMessage)]
         assert told == ["A public canary"]
 
+    async def test_rs7_tool_called_out_of_band_does_not_run(
+        self,
+        make: Make,
+        provider: Provider,
+        tools: Weather,
+        facts: Facts,
+        native: NativeCall,
+    ) -> None:
+        """Its result would be part of the conversation; the caller's final has the call."""
+        facts.need("out_of_band_options", "request_ids")
+        llm, connection, record = await self._with(make, provider, tools)
+        asked = Asked(native(llm, **facts.out_of_band_options))
+        request = await connection.wait_for(protocol.CreateResponse)
+        await calls(connection, "weather", '{"city": "Oslo"}', request_id=request.request_id)
+        assert (await asked.final()).original is not None
+        await fence(connection, record)
+        await fence(connection, record)
+        assert not tools.calls
+        assert not connection.received(protocol.AddToolResult)
+        assert _requests(connection) == 1
+
+    async def test_rs7_prompt_beside_out_of_band_options_is_refused(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        native: NativeCall,
+    ) -> None:
+        """A prompt would become a message of the conversation: it is a ValueError."""
+        facts.need("out_of_band_options")
+        with pytest.raises(ValueError, match="out of band"):
+            await Asked(native(llm, PROMPT, **facts.out_of_band_options)).task
+        await fence(connection, record)
+        assert not _requests(connection)
+        assert not connection.received(protocol.AddMessage)
+
     async def test_rs7_interrupt_leaves_a_request_out_of_band(
         self, llm: Realtime, connection: Connection, facts: Facts, native: NativeCall
     ) -> None:
@@ -750,6 +805,22 @@ class Responses(Contract):
         assert (await asked.final()).text == "La la"
         prompts = [message.text for message in connection.received(protocol.AddMessage)]
         assert prompts == ["Hello, canary", PROMPT], "the prompt was told more than once"
+
+    async def test_rs10_end_of_an_unannounced_response_lets_a_refused_request_go(
+        self, llm: Realtime, connection: Connection, facts: Facts
+    ) -> None:
+        """A refused request is repeated at the end of a response that was never announced."""
+        facts.need("one_response_at_a_time", "busy_code", "text", "ids")
+        asked = Asked(llm.simple_response(PROMPT))
+        request = await asked.request(connection)
+        await connection.send(
+            protocol.Fault(facts.busy_code, request.request_id),
+            protocol.ResponseDone("response_9"),
+        )
+        async with asyncio.timeout(SOON_S / 2):
+            request = await _request(connection, 2)
+        await say(connection, "response_1", text="La la", request_id=request.request_id)
+        assert (await asked.final()).text == "La la"
 
     @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
     async def test_rs10_refused_continuation_is_repeated(

@@ -1,6 +1,7 @@
 """EF: the plugin follows the session that is in force, whatever it asked for."""
 
 import asyncio
+import contextlib
 
 import pytest
 from vision_agents.core.llm.realtime import RealtimeAudioOutput
@@ -232,6 +233,55 @@ class Settings(Contract):
         assert again.received(protocol.Configure)[0].config.instructions == INSTRUCTIONS
         assert not record.errors, "raised, and reported as well"
 
+    async def test_ef4_refused_update_of_two_settings_leaves_neither(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """Of an update that is refused nothing is sent later; asked for again it is sent again."""
+        facts.need("updates", "acknowledges_updates", "manual_turns")
+        wanted = "Be a canary that nobody wants."
+        provider.reject = "invalid_value"
+        for number in (2, 3):
+            with pytest.raises((subject.session_error, ValueError)):
+                await llm.update_session(instructions=wanted, turn_detection=False)
+            await connection.wait_for(protocol.Configure, number)
+        provider.reject = None
+        await llm.update_session(tool_choice="none")
+        config = (await connection.wait_for(protocol.Configure, 4)).config
+        assert config.instructions != wanted
+        assert config.turn_detection is not False
+        await llm.update_session(instructions=wanted, turn_detection=False)
+        await connection.wait_for(protocol.Configure, 5)
+
+    async def test_ef4_change_beside_a_refused_one_is_kept(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """A change made while another is refused is in force, here and in the next session."""
+        facts.need("updates", "acknowledges_updates", "manual_turns")
+        provider.reject = "invalid_value"
+        refused = begun(llm.update_session(tool_choice="none"))
+        kept = begun(llm.update_session(turn_detection=False))
+        await connection.wait_for(protocol.Configure, 2)
+        with pytest.raises((subject.session_error, ValueError)):
+            await refused
+        provider.reject = None
+        with contextlib.suppress(subject.session_error, ValueError):
+            await kept
+            connection.abort()
+            await record.up(2)
+            config = (await provider.connection(2)).received(protocol.Configure)[0].config
+            assert config.turn_detection is False
+
     async def test_ef5_turn_detection_settings_are_taken_back(
         self, llm: Realtime, connection: Connection, facts: Facts
     ) -> None:
@@ -372,6 +422,22 @@ class Settings(Contract):
         await asyncio.sleep(0.1)  # nothing may happen
         assert not output.dones("response_1")
         await connection.send(protocol.UserSpeechStarted("user_2"))
+        assert (await output.done("response_1")).interrupted
+
+    async def test_ef9_speech_over_a_requested_answer_interrupts(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """Speech that began before an answer that was asked for stops that answer, too."""
+        facts.need("quiet_detection", "speech_events", "manual_turns", "request_ids")
+        llm = make(interrupt_after_s=0.1)
+        output = make.listen(llm, answers=True)
+        await llm.connect()
+        connection = await provider.connection()
+        await llm.commit_audio()
+        request = await connection.wait_for(protocol.CreateResponse)
+        await connection.send(protocol.UserSpeechStarted("user_2"))
+        sound = speech(3000, facts.output_rate)
+        await say(connection, audio=sound, status=None, request_id=request.request_id)
         assert (await output.done("response_1")).interrupted
 
     @pytest.mark.parametrize("after_s", [-1.0, -0.001])

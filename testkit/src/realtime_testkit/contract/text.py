@@ -374,6 +374,53 @@ class Text(Contract):
         await say(connection, "response_2", text="La la", request_id=request.request_id)
         assert (await asking).text == "La la"
 
+    async def test_tx4_speech_without_text_is_no_silence(
+        self, make: Make, provider: Provider, facts: Facts, transport: Transport
+    ) -> None:
+        """A caller waits on while its answer is spoken, though no text of it comes."""
+        transport.needs_messages()
+        facts.need("request_ids")
+        llm = make(response_timeout_s=SILENCE_S)
+        await llm.connect()
+        connection = await provider.connection()
+        asking = begun(final(llm.simple_response(PROMPT)))
+        request = await connection.wait_for(protocol.CreateResponse)
+        await connection.send(protocol.ResponseStarted("response_1", request.request_id))
+        sound = speech(20, facts.output_rate)
+        for _ in range(5):
+            await asyncio.sleep(SILENCE_S / 2)
+            await connection.send(protocol.AudioDelta("response_1", sound, "agent_1"))
+        await connection.send(
+            protocol.TextDone("response_1", "La la", item_id="agent_1"),
+            protocol.ResponseDone("response_1"),
+        )
+        assert (await asking).text == "La la"
+        assert not connection.received(protocol.CancelResponse)
+
+    async def test_tx4_caller_that_leaves_a_silent_answer_stops_nothing_else(
+        self,
+        llm: Realtime,
+        flow: AgentFlow,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+    ) -> None:
+        """An answer that was said before is heard to its end."""
+        facts.need("request_ids", "ids")
+        sound = speech(3000, facts.output_rate)
+        await say(connection, audio=sound, text="A canary")
+        await flow.plays()
+        asking = begun(final(llm.simple_response(PROMPT)))
+        request = await connection.wait_for(protocol.CreateResponse)
+        await connection.send(protocol.ResponseStarted("response_2", request.request_id))
+        await fence(connection, record, spoken=False)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await stops(connection, facts, "response_2")
+        await say(connection, "response_3", text="Another canary")
+        await flow.reads(("assistant", "A canary"), ("assistant", "Another canary"))
+        assert flow.audible(), "the answer before was cut off"
+
     async def test_tx4_running_tool_is_waited_for(
         self, make: Make, provider: Provider, facts: Facts, transport: Transport
     ) -> None:

@@ -464,6 +464,35 @@ class Transcripts(Contract):
         await flow.reads(("user", "One"), ("user", "Two"))
         assert len(flow.turns.of(UserTurnStartedEvent)) == 2
 
+    async def test_tr3_commit_of_silence_changes_no_turn_before(
+        self, flow: AgentFlow, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """An item that is committed without speech is no part of the turn before it."""
+        facts.need("speech_events", "transcription", "ids")
+        await hears(connection, "I am the canary.")
+        await say(connection, text="Yes.")
+        await flow.reads(("user", "I am the canary."), ("assistant", "Yes."))
+        await connection.send(
+            protocol.AudioCommitted("user_2"), protocol.UserTranscript("Hm.", True, "user_2")
+        )
+        await flow.reads(("user", "I am the canary."), ("assistant", "Yes."), ("user", "Hm."))
+
+    async def test_tr3_final_before_the_end_of_its_turn_is_of_that_turn(
+        self, flow: AgentFlow, connection: Connection, facts: Facts
+    ) -> None:
+        """A turn that is transcribed before its end is told has one start, one end and one text."""
+        facts.need("speech_events", "transcription", "ids")
+        await connection.send(
+            protocol.UserSpeechStarted("user_1"),
+            protocol.UserTranscript("A canary.", True, "user_1"),
+            protocol.UserSpeechStopped("user_1"),
+        )
+        await flow.turns.first(UserTurnEndedEvent)
+        await say(connection, text="Yes.")
+        await flow.reads(("user", "A canary."), ("assistant", "Yes."))
+        assert len(flow.turns.of(UserTurnStartedEvent)) == 1
+        assert len(flow.turns.of(UserTurnEndedEvent)) == 1
+
     async def test_tr3_turn_belongs_to_who_began_it(
         self,
         llm: Realtime,

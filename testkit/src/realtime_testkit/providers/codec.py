@@ -94,6 +94,9 @@ class Codec(Protocol):
             Refused: the provider does not act on it.
         """
 
+    def take_back(self) -> None:
+        """Forget the configuration that was read last: the provider refuses it."""
+
     def request(self, command: CreateResponse, config: SessionConfig) -> ResponseRequest:
         """Read what a response is asked for with."""
 
@@ -123,6 +126,9 @@ class WireCodec:
     def acknowledge(self, command: Command) -> list[str | bytes]:
         """See `Codec.acknowledge`."""
         return []
+
+    def take_back(self) -> None:
+        """See `Codec.take_back`; for wires whose configurations are whole."""
 
     def request(self, command: CreateResponse, config: SessionConfig) -> ResponseRequest:
         """See `Codec.request`."""

@@ -219,6 +219,8 @@ class Connection(abc.ABC):
             await self.send(protocol.Fault("session_not_found"))
             return False
         if provider.reject is not None:
+            self.config = configure.previous or self.config
+            self._codec.take_back()
             await self.send(protocol.Fault(provider.reject, event_id=self._codec.cause))
             return False
         if configure.previous is None:

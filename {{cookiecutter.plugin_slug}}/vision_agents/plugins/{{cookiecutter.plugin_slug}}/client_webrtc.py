@@ -17,7 +17,14 @@ from aiortc import RTCIceServer
 from websockets.client import backoff
 
 from . import wire
-from ._engine.access import ApiKey, check_key, current_key, is_endpoint, is_loopback
+from ._engine.access import (
+    ApiKey,
+    check_key,
+    current_key,
+    is_endpoint,
+    is_loopback,
+    shown,
+)
 from ._engine.errors import SessionEnd, SessionError, TransportFailure
 from ._engine.peer import Peer
 from ._engine.session_types import SessionConfig
@@ -103,7 +110,7 @@ def build_client(api_key: ApiKey | None, base_url: str | None) -> "Client":
     client = Client(key, base_url if base_url is not None else DEFAULT_BASE_URL)
     if urlsplit(client.base_url).scheme == "http" and not is_loopback(client.base_url):
         raise ValueError(
-            f"base_url={base_url!r} would send the API key in clear text: use https://, "
+            f"base_url={shown(client.base_url)!r} would send the API key in clear text: use https://, "
             "or pass a client of your own"
         )
     return client
@@ -146,7 +153,7 @@ class Client:
             check_key(api_key)
         if not is_endpoint(base_url, "http", "https"):
             raise ValueError(
-                f"base_url={base_url!r} is no endpoint: give http:// or https://, a host and a path"
+                f"base_url={shown(base_url)!r} is no endpoint: give http:// or https://, a host and a path"
             )
         self.base_url = base_url
         self._api_key = api_key

@@ -14,7 +14,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from websockets.client import backoff
 
 from . import wire
-from ._engine.access import ApiKey, check_key, current_key, is_endpoint, is_loopback
+from ._engine.access import (
+    ApiKey,
+    check_key,
+    current_key,
+    is_endpoint,
+    is_loopback,
+    shown,
+)
 from ._engine.errors import SessionEnd, SessionError, TransportFailure
 from ._engine.session import Session
 from ._engine.session_types import SessionConfig
@@ -105,7 +112,7 @@ def build_client(api_key: ApiKey | None, base_url: str | None) -> "Client":
     client = Client(key, base_url if base_url is not None else DEFAULT_BASE_URL)
     if urlsplit(client.base_url).scheme == "ws" and not is_loopback(client.base_url):
         raise ValueError(
-            f"base_url={base_url!r} would send the API key in clear text: use wss://, "
+            f"base_url={shown(client.base_url)!r} would send the API key in clear text: use wss://, "
             "or pass a client of your own"
         )
     return client
@@ -148,11 +155,11 @@ class Client:
             check_key(api_key)
         if not is_endpoint(base_url, "ws", "wss"):
             raise ValueError(
-                f"base_url={base_url!r} is no endpoint: give ws:// or wss://, a host and a path"
+                f"base_url={shown(base_url)!r} is no endpoint: give ws:// or wss://, a host and a path"
             )
         if "model" in dict(parse_qsl(urlsplit(base_url).query)):
             raise ValueError(
-                f"base_url={base_url!r} names a model: pass it to Realtime as model"
+                f"base_url={shown(base_url)!r} names a model: pass it to Realtime as model"
             )
         self.base_url = base_url
         self._api_key = api_key

@@ -26,7 +26,7 @@ from ._engine.access import ApiKey
 from ._engine.call import Call, Host
 from ._engine.configuration import check_arguments
 from ._engine.connection import RealtimeClient
-from ._engine.errors import ProviderError
+from ._engine.errors import ResponseError
 from ._engine.history import normalize
 from ._engine.session import Session
 from ._engine.session_types import Modality, SessionConfig, Tool
@@ -331,18 +331,19 @@ class Realtime(realtime.Realtime):
                 could not be told.
             ValueError: the options name a format that cannot be used.
         """
-        asked = self._call.configuration.asked
-        if turn_detection is None:
-            turn_detection = asked.turn_detection
-        changed = replace(
-            asked,
-            turn_detection=turn_detection,
-            tool_choice=tool_choice or asked.tool_choice,
-            modalities=modalities or asked.modalities,
-            options=asked.options if options is None else dict(options),
-        )
+
+        def changed(config: SessionConfig) -> SessionConfig:
+            detection = config.turn_detection
+            return replace(
+                config,
+                turn_detection=detection if turn_detection is None else turn_detection,
+                tool_choice=tool_choice or config.tool_choice,
+                modalities=modalities or config.modalities,
+                options=config.options if options is None else dict(options),
+            )
+
         # Raises ValueError here, and not from each connect() that follows.
-        wire.Codec().settings(changed)
+        wire.Codec().settings(changed(self._call.configuration.asked))
         if instructions is not None:
             super().set_instructions(instructions)
         await self._call.change(changed)
@@ -414,7 +415,7 @@ class Realtime(realtime.Realtime):
         self._on_connected(session_config=session, capabilities=CAPABILITIES)
 
     def _report(self, error: Exception) -> None:
-        code = error.code if isinstance(error, ProviderError) else None
+        code = error.code if isinstance(error, ResponseError) else None
         self.on_llm_error(error=error, error_code=code)
 
     def _with_agent(self, config: SessionConfig) -> SessionConfig:

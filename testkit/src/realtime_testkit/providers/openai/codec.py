@@ -46,6 +46,10 @@ class Codec(WireCodec):
         self._responses: OrderedDict[str, Response] = OrderedDict()
         self.defaults: SessionConfig | None = self._session.config
 
+    def take_back(self) -> None:
+        """See `Codec.take_back`."""
+        self._reader.take_back()
+
     def encode(self, event: Event) -> list[str | bytes]:
         """See `Codec.encode`; ids that an event does not have are made up."""
         match event:

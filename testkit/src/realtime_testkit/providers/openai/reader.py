@@ -64,6 +64,7 @@ class Reader:
         self._event_ids: OrderedDict[str, None] = OrderedDict()
         self._requests: OrderedDict[str, Asked] = OrderedDict()
         self._config: protocol.SessionConfig | None = None
+        self._previous: protocol.SessionConfig | None = None
         self._message: schema.AnyMessage | None = None
 
     def read(self, frame: str | bytes) -> list[Command]:
@@ -102,6 +103,11 @@ class Reader:
             return []
         self._config = self._session.config
         return [protocol.Configure(self._config)]
+
+    def take_back(self) -> None:
+        """Forget the changes of the session that were read last."""
+        self._session.take_back()
+        self._config = self._previous
 
     def named(self, error: MalformedFrame) -> MalformedFrame:
         """An error with the id of the message that caused it."""
@@ -186,8 +192,8 @@ class Reader:
                 return protocol.ClearOutput()
             case schema.SessionUpdate():
                 self._session.update(schema.object_in(frame, "session"))
-                previous, self._config = self._config, self._session.config
-                return protocol.Configure(self._config, previous)
+                self._previous, self._config = self._config, self._session.config
+                return protocol.Configure(self._config, self._previous)
             case schema.ItemCreate(item=item):
                 return command_of(item)
             case schema.ItemRetrieve(item_id=item_id):

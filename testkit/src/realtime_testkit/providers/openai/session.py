@@ -50,6 +50,7 @@ class SessionState:
         self.spoke = False
         self.object = new_session()
         self._given: JSONObject = {"type": "realtime"}
+        self._before = self.object, self._given
         self.config = self.with_changes({})
 
     def offer(self, given: JSONObject) -> None:
@@ -74,7 +75,13 @@ class SessionState:
             raise refused("cannot_update_voice", message, "session.audio.output.voice")
         filled = _merge(self.object, filled_in(given))
         _check(msgspec.convert(_plain(filled), Session))
+        self._before = self.object, self._given
         self.object, self._given = filled, _merge(self._given, given)
+        self.config = self.with_changes({})
+
+    def take_back(self) -> None:
+        """Forget the changes that were taken last."""
+        self.object, self._given = self._before
         self.config = self.with_changes({})
 
     def names_rate(self, rate: int | None) -> None:

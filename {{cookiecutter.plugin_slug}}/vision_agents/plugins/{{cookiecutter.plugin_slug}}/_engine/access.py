@@ -24,6 +24,11 @@ def is_endpoint(url: str, *schemes: str) -> bool:
     return parts.scheme in schemes and bool(parts.hostname) and not parts.fragment
 
 
+def shown(url: str) -> str:
+    """Return a URL without its password and its query, which may hold a key."""
+    return re.sub("//[^/@]*@", "//***@", re.sub(r"\?.*", "?***", url))
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL's host is this machine."""
     host = urlsplit(url).hostname or ""

@@ -75,7 +75,7 @@ class Call:
         self._host = host
         self.history = History()
         self.output = Output(host.metrics, host.name)
-        self.configuration = Configuration(config, host.config)
+        self.configuration = Configuration(config, host.config, host.refused)
         self.tools = Tools(host.run_tool, tool_timeout_s, self._tool_finished)
         self.connection = Connection(
             client,
@@ -90,7 +90,11 @@ class Call:
             self.connection, host.metrics, host.name, settings.input, input_chunk_ms
         )
         self.scheduler = Scheduler(
-            client.traits, response_timeout_s, send=self._send, failed=host.llm_error
+            client.traits,
+            response_timeout_s,
+            send=self._send,
+            failed=host.llm_error,
+            gave_up=lambda response: self.conversation.response_done(response),
         )
         self.conversation = Conversation(
             self.output,
@@ -115,6 +119,7 @@ class Call:
         self._handle: str | None = None
         self._sender: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
+        self._unsynced = False  # something changed since the last sync began
 
     async def close(self) -> None:
         """End everything; safe to call at any time."""
@@ -157,14 +162,10 @@ class Call:
         if respond:
             self.scheduler.ask(Request(Kind.TURN))
 
-    async def change(self, config: SessionConfig) -> None:
+    async def change(self, changed: Callable[[SessionConfig], SessionConfig]) -> None:
         """Change the settings; see Realtime.update_session."""
         session = self.connection.session
-        try:
-            await self.configuration.change(config, session)
-        except SessionError:
-            self._host.refused(self.configuration.wanted)
-            raise
+        await self.configuration.change(changed, session)
         if session is not None:
             self._follow(session)
 
@@ -181,6 +182,7 @@ class Call:
 
     def sync_soon(self) -> None:
         """Tell the session in one update all that this turn of the loop changes."""
+        self._unsynced = True
         if self.connection.session is not None and (
             self._syncing is None or self._syncing.done()
         ):
@@ -246,9 +248,13 @@ class Call:
                 response.end_replies()
 
     def tool_call(self, session: Session, call: ToolCall) -> None:
-        """The model calls a tool; those of an interrupted response are not run."""
+        """The model calls a tool; those of an interrupted response are not run.
+
+        Nor those of one out of band: it has no conversation to tell a result to, and its
+        caller finds them in the final's ``original``.
+        """
         response = self.scheduler.find(call.response_id)
-        if response is not None:
+        if response is not None and not response.aside:
             self.tools.call(session, call, response)
 
     def fault(self, fault: Fault) -> None:
@@ -317,7 +323,7 @@ class Call:
             # Its tools run on, and the next session is told their results.
             response.interrupted, response.state = False, ResponseState.DONE
             self._continue(response)
-        if owed and self.history.ends_with_user:
+        if owed and self.history.ends_unanswered:
             self.scheduler.ask(Request(Kind.TURN))
         elif owed:
             self._host.error(
@@ -386,13 +392,12 @@ class Call:
         self._continue(response)
 
     async def _sync(self) -> None:
-        session = self.connection.session
-        if session is None:
-            return
         try:
-            await self._tell_history(session)
-            await self._sync_configuration(session)
-            self._follow(session)
+            while self._unsynced and (session := self.connection.session) is not None:
+                self._unsynced = False
+                await self._tell_history(session)
+                await self._sync_configuration(session)
+                self._follow(session)
         except SessionError as error:
             logger.debug("The provider was not told: %s", error)
 
@@ -411,5 +416,4 @@ class Call:
         except SessionError as error:
             if error.temporary:
                 raise
-            self._host.refused(self.configuration.wanted)
             self._host.error(error, "session")

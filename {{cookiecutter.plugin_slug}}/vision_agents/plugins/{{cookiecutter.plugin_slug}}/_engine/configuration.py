@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from .errors import SessionError
 from .session import Session
-from .session_types import SessionConfig
+from .session_types import SessionConfig, Tool
 
 MAX_INPUT_CHUNK_MS = 200
 """Larger chunks of input audio save no more CPU time, and the agent hears late."""
@@ -20,43 +21,55 @@ class Configuration:
     Args:
         wanted: what the first session is asked for.
         refresh: adds the instructions and tools of the moment to a configuration.
+        restore: takes back instructions that were refused; given what is in force.
     """
 
     def __init__(
-        self, wanted: SessionConfig, refresh: Callable[[SessionConfig], SessionConfig]
+        self,
+        wanted: SessionConfig,
+        refresh: Callable[[SessionConfig], SessionConfig],
+        restore: Callable[[SessionConfig], None],
     ) -> None:
         self.asked = wanted
         self._refresh = refresh
+        self._restore = restore
         self._acknowledged: SessionConfig | None = None
-        self._refused: SessionConfig | None = None
+        self._refused_tools: tuple[Tool, ...] | None = None
+        self._changing = asyncio.Lock()
         self._updating = asyncio.Lock()
 
     @property
     def wanted(self) -> SessionConfig:
         """What the next session is asked for; nothing that was refused."""
         wanted = self._refresh(self.asked)
-        if wanted == self._refused and self._acknowledged is not None:
-            return self._acknowledged
+        if wanted.tools == self._refused_tools and self._acknowledged is not None:
+            return replace(wanted, tools=self._acknowledged.tools)
         return wanted
 
     def acknowledged(self, config: SessionConfig) -> None:
         """Note that a session is open with this configuration."""
         self._acknowledged = config
 
-    async def change(self, config: SessionConfig, session: Session | None) -> None:
-        """Change the settings, for the open session and for later ones.
+    async def change(
+        self,
+        changed: Callable[[SessionConfig], SessionConfig],
+        session: Session | None,
+    ) -> None:
+        """Change settings, for the open session and for later ones; one change at a time.
 
         Raises:
             SessionError: the provider refused; the settings are what they were.
         """
-        before, self.asked = self.asked, config
-        try:
-            if session is not None:
-                await self.sync(session)
-        except SessionError as error:
-            if not error.temporary:
-                self.asked = before
-            raise
+        async with self._changing:
+            before = self.asked
+            self.asked = changed(before)
+            try:
+                if session is not None:
+                    await self.sync(session)
+            except SessionError as error:
+                if not error.temporary:
+                    self.asked = before
+                raise
 
     async def sync(self, session: Session) -> None:
         """Tell the open session what it does not know.
@@ -70,11 +83,23 @@ class Configuration:
                     return
                 try:
                     await session.update(config, known)
+                except TimeoutError:
+                    # It may be in force or not: what is wanted instead is sent again.
+                    self._acknowledged = config
+                    self._take_back(config, known)
+                    silent = "the provider did not acknowledge the change"
+                    raise SessionError(silent) from None
                 except SessionError as error:
                     if not error.temporary:
-                        self._refused = config
+                        if config.tools != known.tools:
+                            self._refused_tools = config.tools
+                        self._take_back(config, known)
                     raise
                 self._acknowledged = config
+
+    def _take_back(self, refused: SessionConfig, known: SessionConfig) -> None:
+        if self._refresh(self.asked).instructions == refused.instructions:
+            self._restore(known)
 
 
 def check_arguments(

@@ -109,6 +109,7 @@ class Connection:
             except asyncio.CancelledError:
                 current = asyncio.current_task()
                 if current is not None and current.cancelling():
+                    self._opening.add_done_callback(_abort_opened)
                     self._opening.cancel()
                     raise
                 raise SessionError("closed while connecting") from None
@@ -126,7 +127,7 @@ class Connection:
         """Close the session and stop reconnecting; safe to call at any time.
 
         Args:
-            before: awaited once no session can be opened any more.
+            before: awaited first, while nobody can connect.
         """
         if self._opening is not None:
             self._opening.cancel()
@@ -243,6 +244,12 @@ class Connection:
                 break
         self._failed(lost, "reconnect")
         return None
+
+
+def _abort_opened(opening: asyncio.Task[Session]) -> None:
+    """Drop a session that was opened for nobody."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abort()
 
 
 async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -151,7 +151,7 @@ class Conversation:
 
     def response_started(self, response: Response) -> None:
         """A response of the provider's own ends the user's turn."""
-        if not response.replies:
+        if response.unasked:
             self.speech_stopped(None, answered=False)
 
     def response_done(self, response: Response) -> None:
@@ -234,7 +234,7 @@ class Conversation:
         return commands
 
     def lost(self, responses: list[Response]) -> None:
-        """End what a lost session was saying; what was said is heard to its end."""
+        """End what a lost session was saying."""
         self.cut(responses, announce=True)
         if self.turns.speaking:
             self.turns.stop(None, transcribed=False)

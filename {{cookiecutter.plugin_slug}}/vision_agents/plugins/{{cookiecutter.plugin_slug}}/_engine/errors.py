@@ -31,16 +31,16 @@ class SessionEnd(SessionError):
     """The provider ended the session as it may; there is no reason to reconnect."""
 
 
-class ProviderError(RuntimeError):
-    """The provider reported an error; ``code`` is its own name for it."""
+class ResponseError(RuntimeError):
+    """A response failed. The session stays usable.
+
+    Attributes:
+        code: the provider's own name for the error.
+    """
 
     def __init__(self, reason: str, *, code: str) -> None:
         super().__init__(f"{reason}: {code}")
         self.code = code
-
-
-class ResponseError(ProviderError):
-    """A response failed. The session stays usable."""
 
 
 class MalformedFrame(ValueError):

@@ -34,6 +34,7 @@ class Entry:
         at: when it began, in seconds since the epoch.
         items: ids of what it consists of, in the open session.
         forgotten: nobody is told of it any more.
+        marked: the session that can be resumed knows it.
     """
 
     role: Role
@@ -46,6 +47,7 @@ class Entry:
         default_factory=lambda: BoundedDict(MAX_ITEMS)
     )
     forgotten: bool = False
+    marked: bool = False
 
     @property
     def tellable(self) -> bool:
@@ -68,13 +70,12 @@ class History:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
-        self._resumable: set[int] | None = None
 
     @property
-    def ends_with_user(self) -> bool:
-        """The last message is the user's."""
+    def ends_unanswered(self) -> bool:
+        """The last message is no answer: it is the user's, or the result of a tool."""
         entries = [entry for entry in self._entries if entry.tellable]
-        return bool(entries) and entries[-1].role == "user"
+        return bool(entries) and entries[-1].role != "assistant"
 
     def begin(self, role: Role, item_id: str | None = None) -> Entry:
         """Take the next place in the conversation for a message that begins now."""
@@ -105,13 +106,13 @@ class History:
 
     def mark(self) -> None:
         """Note that a session can be continued which knows all that was said so far."""
-        self._resumable = {id(entry) for entry in self._entries}
+        for entry in self._entries:
+            entry.marked = True
 
     def start_session(self, *, resumed: bool) -> None:
         """Begin anew with a session that knows nothing, or what it knew at the mark."""
-        known = self._resumable if resumed and self._resumable is not None else set()
         for entry in self._entries:
-            entry.told = id(entry) in known
+            entry.told = resumed and entry.marked
             if not entry.told:
                 entry.items.clear()
 
@@ -133,7 +134,6 @@ class History:
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
-        self._resumable = None
 
     def _add(self, entry: Entry, place: int | None = None) -> None:
         self._entries.insert(len(self._entries) if place is None else place, entry)

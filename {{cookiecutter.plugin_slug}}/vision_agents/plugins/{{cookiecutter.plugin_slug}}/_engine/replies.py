@@ -138,7 +138,7 @@ class Request:
     prompt: tuple[AddMessage, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
-    id: str = field(default_factory=new_request_id)
+    id: str = ""  # of the last time that it was sent
     asked_at: float = 0.0
     sent: bool = False
     told: bool = False  # its prompt is in the history

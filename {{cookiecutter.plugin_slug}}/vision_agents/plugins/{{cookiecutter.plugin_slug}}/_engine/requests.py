@@ -20,7 +20,6 @@ class Requests:
 
     Args:
         read_form: reads what the options of a native call mean.
-        sync: tells a session what changed before it is asked for something.
         tell: sends commands to the session, if there is one.
         failed: reports an error that no other report covers.
     """
@@ -51,6 +50,11 @@ class Requests:
     ) -> AsyncGenerator[LLMResponseDelta | LLMResponseFinal, None]:
         """Ask for a response and yield it; see the native method of Realtime."""
         form = self._read_form(options)
+        if form.out_of_band and prompt:
+            raise ValueError(
+                "a response out of band takes its prompt in the provider's own arguments: "
+                "a message would be a part of the conversation"
+            )
         reply = Reply(aside=form.out_of_band)
         request = Request(
             Kind.PROMPT, form, tuple(as_commands(prompt)), options, [reply]
@@ -95,7 +99,7 @@ class Requests:
         error: Exception
         if self._connection.session is None:
             error = SessionError("the connection is lost", temporary=True)
-        elif reply.waits_for or self._scheduler.waits(request):
+        elif reply.waits_for or self._scheduler.waits(request, reply):
             return
         else:
             error = TimeoutError(f"no response within {self._timeout_s:g} s")
@@ -106,5 +110,9 @@ class Requests:
     async def _give_up(self, reply: Reply) -> None:
         """Stop what a caller no longer reads."""
         self._scheduler.withdraw(reply)
-        responses = [r for r in self._scheduler.active.values() if r.replies == [reply]]
-        await self._tell(*self._conversation.cut(responses, announce=True))
+        for response in [*self._scheduler.active.values()]:
+            if response.replies == [reply]:
+                # The flow's answer to an announcement also clears what was said before.
+                announce = not response.silent
+                commands = self._conversation.cut([response], announce=announce)
+                await self._tell(*commands)

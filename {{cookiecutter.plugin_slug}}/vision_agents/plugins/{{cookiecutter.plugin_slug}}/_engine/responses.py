@@ -54,6 +54,7 @@ class Response:
     Attributes:
         replies: the callers that it is for; none where it answers the user.
         aside: out of band: for its caller alone.
+        unasked: of the provider's own accord.
         stopped: the provider ended it by itself.
         open_calls: tools it called that did not finish.
         calls: how many tools it called.
@@ -63,6 +64,7 @@ class Response:
     id: str
     replies: list[Reply] = field(default_factory=list)
     aside: bool = False
+    unasked: bool = False
     state: ResponseState = ResponseState.ACTIVE
     stopped: bool = False
     interrupted: bool = False

@@ -30,6 +30,9 @@ GRACE_S = 0.25
 KEPT = 64
 """How many responses in progress, and how many ids of ended ones times four, are kept."""
 
+UNKNOWN = "unknown"
+"""The id of a response that was never announced here."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +52,7 @@ class Scheduler:
         timeout_s: bound on the provider's silence; nothing blocks for longer.
         send: sends a request to a session.
         failed: called with the error of a request that no caller waits for.
+        gave_up: called with a response that is over because nothing more came of it.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Scheduler:
         *,
         send: Callable[[Session, Request], Awaitable[None]],
         failed: Callable[[Exception], None],
+        gave_up: Callable[[Response], None],
     ) -> None:
         self.turn = Turn.NONE
         self.answers_turns = True  # the provider answers the user's turn by itself
@@ -69,6 +74,7 @@ class Scheduler:
         self._timeout_s = timeout_s
         self._send = send
         self._failed = failed
+        self._gave_up = gave_up
         self._waiting: deque[Request] = deque()
         self._asked: dict[str, Request] = {}
         self._ended: BoundedDict[str, None] = BoundedDict(4 * KEPT)
@@ -131,6 +137,7 @@ class Scheduler:
             request = self._asked.pop(next(iter(self._asked)))
             wanted = request.wanted
         response = self.active[event.response_id] = Response(event.response_id)
+        response.unasked = request is None
         if request is not None:
             response.replies = request.replies
             for reply in response.replies:
@@ -165,6 +172,8 @@ class Scheduler:
     def done(self, response: Response) -> None:
         """Count a response as over: whatever still comes of it is late."""
         response.state = ResponseState.DONE
+        if self.current is not None and self.current.id == UNKNOWN:
+            self.current = response  # the one that a request was refused for
         self.active.pop(response.id, None)
         self._ended[response.id] = None
         self.wake()
@@ -207,9 +216,12 @@ class Scheduler:
             self.turn = Turn.UNWANTED
         self.wake()
 
-    def waits(self, request: Request) -> bool:
-        """The request was not sent yet."""
-        return request in self._waiting
+    def waits(self, request: Request, reply: Reply) -> bool:
+        """The request was just sent, or not yet, or its response goes on, if only in speech."""
+        since = time.perf_counter() - self._timeout_s
+        answers = (r for r in self.active.values() if reply in r.replies)
+        going_on = any(response.active_at > since for response in answers)
+        return going_on or request.asked_at > since or request in self._waiting
 
     def refused(self, fault: Fault) -> bool:
         """Take in an error; returns whether it was a request's, and dealt with."""
@@ -222,7 +234,7 @@ class Scheduler:
         if fault.busy and request.wanted:
             if self.current is None or self.current.state is ResponseState.DONE:
                 # One that was never announced here: wait for its end, or for the bound.
-                self.current = Response("unknown")
+                self.current = Response(UNKNOWN)
             self._waiting.appendleft(request)
         else:
             self._fail(
@@ -360,7 +372,10 @@ class Scheduler:
             if response.active_at + self._timeout_s + GRACE_S <= now:
                 logger.warning("A response was given up: %s", silent)
                 response.end_replies(TimeoutError(silent))
+                cut = response.state is ResponseState.CANCELLING
                 self.done(response)
+                if not cut:
+                    self._gave_up(response)
 
     def _fail(self, request: Request, error: Exception) -> None:
         if request.wanted:

@@ -149,7 +149,8 @@ class Session:
         Not to be awaited by the task that reads `events`.
 
         Raises:
-            SessionError: it was refused, not answered in time, or the connection is lost.
+            SessionError: it was refused, or the connection is lost.
+            TimeoutError: it was not answered in time.
         """
         if not self._traits.updatable:
             logger.info("This session cannot be changed: the next one will be")
@@ -166,8 +167,6 @@ class Session:
                 return
             async with asyncio.timeout(self._send_timeout_s):
                 refusal = await answer
-        except TimeoutError:
-            refusal = SessionError("the provider did not acknowledge the change")
         except ValueError as error:
             refusal = SessionError(f"the change cannot be sent: {error}")
         finally:
@@ -184,7 +183,10 @@ class Session:
         """
         try:
             frames = [frame for command in commands for frame in self._encode(command)]
-        except (TypeError, RecursionError) as error:
+        except ValueError:
+            raise
+        except Exception as error:
+            # The codec is the author's: whatever it raises, the caller is told.
             raise ValueError(
                 f"the provider's messages cannot hold this: {error}"
             ) from error

@@ -109,7 +109,8 @@ class Tools:
             await asyncio.wait(running, timeout=GRACE_S)
 
     async def stop(self) -> None:
-        """Cancel the tools that run, but for one that calls this itself."""
+        """Cancel the tools that run; one that calls this itself runs on, for nobody."""
+        self._unwanted |= self._tasks.keys() & {_running_call.get()}
         await stop(self._others())
 
     def _others(self) -> list[asyncio.Task[None]]:

@@ -36,13 +36,14 @@ class TurnState(Enum):
 
 @dataclass(slots=True, eq=False)
 class UserTurn:
-    """One turn of the user; ``shown`` as final."""
+    """One turn of the user; ``heard`` in a final transcript, and ``shown`` as final."""
 
     item_id: str | None
     participant: Participant | None
     entry: Entry
     state: TurnState = TurnState.SPEAKING
     text: str = ""
+    heard: bool = False
     shown: bool = False
 
 
@@ -88,22 +89,25 @@ class UserTurns:
 
     def stop(self, item_id: str | None, *, transcribed: bool) -> None:
         """The current turn ended."""
-        if self.current is not None:
+        turn = self.current
+        if turn is not None:
             self.name(item_id)
-            self.current.state = TurnState.ENDED if transcribed else TurnState.CLOSED
+            if turn.heard:
+                turn.state = TurnState.CLOSED if turn.shown else TurnState.HEARD
+            else:
+                turn.state = TurnState.ENDED if transcribed else TurnState.CLOSED
             self.announce(ended=True)
-            self._settle_in(TRANSCRIPT_S)
+            self._settle_in(GROWTH_S if turn.heard else TRANSCRIPT_S)
 
     def name(self, item_id: str | None) -> None:
         """The current turn is this item of the conversation."""
-        if (
-            self.current is not None
-            and item_id is not None
-            and item_id not in self._turns
-        ):
-            self.current.item_id = item_id
-            self.current.entry.name(item_id)
-            self._turns[item_id] = self.current
+        turn = self.current
+        if turn is None or item_id is None or item_id in self._turns:
+            return
+        if turn.item_id is None or turn.state in (TurnState.SPEAKING, TurnState.ENDED):
+            turn.item_id = item_id
+            turn.entry.name(item_id)
+            self._turns[item_id] = turn
 
     def find(self, event: UserTranscript) -> UserTurn | None:
         """Return the turn that a transcript belongs to; None where it begins one."""
@@ -115,7 +119,7 @@ class UserTurns:
         if turn is None or (turn.state is TurnState.CLOSED and turn.shown):
             return None
         grows = event.text.strip().startswith(turn.text)
-        return turn if turn.state is not TurnState.HEARD or grows else None
+        return turn if not turn.heard or grows else None
 
     def hear(self, turn: UserTurn, event: UserTranscript, *, hurry: bool) -> None:
         """Take a transcript: the next piece, or all of it so far.
@@ -126,27 +130,32 @@ class UserTurns:
             hurry: show a final one at once, for the agent's text waits.
         """
         if not event.final:
-            if turn.state not in (TurnState.HEARD, TurnState.CLOSED):
+            if not turn.heard and turn.state is not TurnState.CLOSED:
                 turn.text = (turn.text + event.text)[:MAX_TRANSCRIPT]
                 self._output.user_text(turn.participant, event.text, "delta")
             return
         text = (event.text.strip() or turn.text.strip())[:MAX_TRANSCRIPT]
-        repeated = turn.state is TurnState.HEARD and text == turn.text
+        repeated = turn.heard and text == turn.text
         turn.text = turn.entry.text = text
         if repeated or turn.shown:
             return  # the history has it; what was shown as final stays
         if text:
             self._output.user_text(turn.participant, text, "replacement")
-        turn.state = TurnState.HEARD
+        turn.heard = True
+        if turn.state is not TurnState.SPEAKING:
+            turn.state = TurnState.HEARD
         self._settle_in(GROWTH_S if text and not hurry else 0.0)
 
     def show_finals(self) -> None:
         """Show as final what was heard of the turns."""
         for turn in self._turns.values():
-            if turn.state is TurnState.HEARD:
-                turn.state, turn.shown = TurnState.CLOSED, bool(turn.text)
-                if turn.text:
-                    self._output.user_text(turn.participant, turn.text, "final")
+            if not turn.heard or turn.shown or turn.state is TurnState.CLOSED:
+                continue
+            turn.shown = bool(turn.text)
+            if turn.text:
+                self._output.user_text(turn.participant, turn.text, "final")
+            if turn.state is not TurnState.SPEAKING:
+                turn.state = TurnState.CLOSED
 
     def settle(self) -> None:
         """Wait no longer for transcripts."""
