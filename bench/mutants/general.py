@@ -177,7 +177,7 @@ def main() -> int:
 def _is_for_people(was: str, becomes: str) -> bool:
     """Whether an error says what it says in other words, and nothing else."""
     said, says = (WORDS.sub('""', lines) for lines in (was, becomes))
-    return said == says and re.search(r"Error\(|\berror\(", was) is not None
+    return said == says and re.search(r"(Error|End)\(|\berror\(", was) is not None
 
 
 def _settings(left_out: list[str]) -> str:

@@ -225,8 +225,8 @@ class Bounds(Contract):
             await speak(llm, transport, A_WORD)
         else:
             await connection.send(protocol.ResponseStarted("response_1"))
-        for number in range(10):
-            text = f"{number} " + "canary " * (2 * MIB // 7)
+        for number in range(40):
+            text = f"{number} " + "canary " * (MIB // 14)
             if whose == "the user":
                 await connection.send(protocol.UserTranscript(text, False, "user_1"))
             else:

@@ -135,12 +135,9 @@ class Playout:
         if loud:
             self._loud_at = now
         silence_s = now - max(self._loud_at, self._since)
-        if (
-            self._stage is Stage.GENERATED
-            and not self._announces
-            and silence_s > KEPT_SILENCE_S
-        ):
-            return []
+        unannounced = self._stage is Stage.GENERATED and not self._announces
+        if silence_s > (KEPT_SILENCE_S if unannounced else LOST_S):
+            return []  # silence is not speech of a response whose end was lost
         heard: list[Event] = [AudioDelta(self.speaking, sound.data)]
         if self._stage is Stage.SENT:
             self._tail_s -= sound.seconds
