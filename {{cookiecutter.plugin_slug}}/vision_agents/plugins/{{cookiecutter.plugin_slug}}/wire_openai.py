@@ -358,12 +358,7 @@ class Codec:
 {%- endif %}
             case SessionCreated(session=session):
                 self._defaults = session
-                session_id = session.get("id")
-                return [
-                    events.SessionOpened(
-                        session_id if isinstance(session_id, str) else None
-                    )
-                ]
+                return [events.SessionOpened()]
             case SessionUpdated(session=session):
                 stated = _settings(session, self._asked) if self._asked else None
                 return [events.SessionAccepted(stated)]

@@ -20,7 +20,6 @@ class Event(Struct, frozen=True):
 class SessionOpened(Event, frozen=True):
     """The provider greets a new connection; formats it dictates."""
 
-    session_id: str | None = None
     input: AudioFormat | None = None
     output: AudioFormat | None = None
 
