@@ -17,6 +17,7 @@ SUBMODULES = (
     "user_turns",
     "output",
     "history",
+    "session",
 )
 
 

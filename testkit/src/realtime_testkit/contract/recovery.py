@@ -78,7 +78,9 @@ class Recovery(Contract):
         await record.up(number)
         return again
 
-    @pytest.mark.parametrize("when", ["during the response", "unanswered", "being answered"])
+    @pytest.mark.parametrize(
+        "when", ["during the response", "unanswered", "answer announced", "being answered"]
+    )
     async def test_rc1_told_result_reaches_the_next_session(
         self,
         tools: Weather,
@@ -101,7 +103,11 @@ class Recovery(Contract):
         if when != "during the response":
             await connection.send(protocol.ResponseDone("response_1"))
             request = await connection.wait_for(protocol.CreateResponse)
-        if when == "being answered":
+        if when == "answer announced":
+            facts.need("ids", "text")
+            await connection.send(protocol.ResponseStarted("response_2", request.request_id))
+            await fence(connection, record)
+        elif when == "being answered":
             await say(
                 connection, "response_2", text="It is", status=None, request_id=request.request_id
             )

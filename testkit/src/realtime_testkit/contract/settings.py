@@ -257,6 +257,22 @@ class Settings(Contract):
         await llm.update_session(instructions=wanted, turn_detection=False)
         await connection.wait_for(protocol.Configure, 5)
 
+    async def test_ef4_change_that_is_not_answered_is_taken_back(
+        self, make: Make, provider: Provider, facts: Facts, subject: Subject
+    ) -> None:
+        """What was in force before is sent again: nobody knows whether the change is."""
+        facts.need("updates", "acknowledges_updates")
+        llm = make(client=make.client(send_timeout_s=0.2))
+        await llm.connect()
+        connection = await provider.connection()
+        provider.rewrite = lambda frame: ()  # it says nothing
+        with pytest.raises(subject.session_error):
+            await llm.update_session(tool_choice="none")
+        provider.rewrite = None
+        await llm.update_session(tool_choice="auto")
+        config = (await connection.wait_for(protocol.Configure, 3)).config
+        assert config.tool_choice == "auto"
+
     async def test_ef4_change_beside_a_refused_one_is_kept(
         self,
         llm: Realtime,
