@@ -465,7 +465,7 @@ class Transcripts(Contract):
         assert len(flow.turns.of(UserTurnStartedEvent)) == 2
 
     async def test_tr3_commit_of_silence_changes_no_turn_before(
-        self, flow: AgentFlow, connection: Connection, record: EventRecorder, facts: Facts
+        self, flow: AgentFlow, connection: Connection, facts: Facts
     ) -> None:
         """An item that is committed without speech is no part of the turn before it."""
         facts.need("speech_events", "transcription", "ids")

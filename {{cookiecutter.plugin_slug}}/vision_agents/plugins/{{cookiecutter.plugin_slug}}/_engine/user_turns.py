@@ -30,7 +30,6 @@ class TurnState(Enum):
 
     SPEAKING = auto()
     ENDED = auto()  # its transcript is due
-    HEARD = auto()  # transcribed; a longer transcript may follow
     CLOSED = auto()  # nothing is waited for any more
 
 
@@ -92,10 +91,8 @@ class UserTurns:
         turn = self.current
         if turn is not None:
             self.name(item_id)
-            if turn.heard:
-                turn.state = TurnState.CLOSED if turn.shown else TurnState.HEARD
-            else:
-                turn.state = TurnState.ENDED if transcribed else TurnState.CLOSED
+            waits = transcribed and not turn.heard
+            turn.state = TurnState.ENDED if waits else TurnState.CLOSED
             self.announce(ended=True)
             self._settle_in(GROWTH_S if turn.heard else TRANSCRIPT_S)
 
@@ -143,19 +140,15 @@ class UserTurns:
             self._output.user_text(turn.participant, text, "replacement")
         turn.heard = True
         if turn.state is not TurnState.SPEAKING:
-            turn.state = TurnState.HEARD
+            turn.state = TurnState.CLOSED
         self._settle_in(GROWTH_S if text and not hurry else 0.0)
 
     def show_finals(self) -> None:
         """Show as final what was heard of the turns."""
         for turn in self._turns.values():
-            if not turn.heard or turn.shown or turn.state is TurnState.CLOSED:
-                continue
-            turn.shown = bool(turn.text)
-            if turn.text:
+            if turn.heard and turn.text and not turn.shown:
+                turn.shown = True
                 self._output.user_text(turn.participant, turn.text, "final")
-            if turn.state is not TurnState.SPEAKING:
-                turn.state = TurnState.CLOSED
 
     def settle(self) -> None:
         """Wait no longer for transcripts."""
