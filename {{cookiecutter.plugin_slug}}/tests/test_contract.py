@@ -1,6 +1,15 @@
 """The contract of a realtime plugin. See contract.toml for what it expects of the provider."""
 
-from realtime_testkit import contract
+import pytest
+from realtime_testkit import Subject, contract
+
+from .provider_double import SUBJECT
+
+
+@pytest.fixture(scope="session")
+def subject() -> Subject:
+    """What is tested: the plugin, and the double of its provider."""
+    return SUBJECT
 
 
 class TestLifecycle(contract.Lifecycle): ...

@@ -73,7 +73,7 @@ class Transcripts(Contract):
         )
         assert flow.unfinished, "complete before the provider said so"
         await connection.send(protocol.UserTranscript("I like canaries.", True, "user_1"))
-        await flow.reads(("user", "I like canaries."))
+        await _is_answered(connection, flow, ("user", "I like canaries."))
 
     async def test_tr1_empty_final_completes_the_pieces(
         self, flow: AgentFlow, connection: Connection, facts: Facts
@@ -90,7 +90,8 @@ class Transcripts(Contract):
                 protocol.UserTranscript("", True),
             )
             lines.append(("user", f"{whose}canary"))
-            await flow.reads(*lines)
+            await flow.reads(*lines, finished=False)
+        await _is_answered(connection, flow, *lines)
 
     async def test_tr1_agent_pieces_and_final_make_one_message(
         self, flow: AgentFlow, connection: Connection
@@ -268,8 +269,12 @@ class Transcripts(Contract):
         await say(connection, text="As a canary I", audio=ramp(24000).tobytes(), status=None)
         await flow.conversation.changes.until(lambda: bool(flow.lines), "transcript as it comes")
         await is_interrupted(connection, facts)
-        await connection.send(protocol.UserTranscript("Stop, canary.", True, "user_2"))
-        await flow.reads(("assistant", "As a canary I"), ("user", "Stop, canary."))
+        await connection.send(
+            protocol.ResponseDone("response_1", "cancelled"),
+            protocol.UserTranscript("Stop, canary.", True, "user_2"),
+        )
+        lines = ("assistant", "As a canary I"), ("user", "Stop, canary.")
+        await _is_answered(connection, flow, *lines)
 
     async def test_tr2_transcript_after_a_barge_in_arrives(
         self, flow: AgentFlow, connection: Connection, facts: Facts
@@ -280,11 +285,12 @@ class Transcripts(Contract):
         await flow.plays()
         await is_interrupted(connection, facts)
         await connection.send(
+            protocol.ResponseDone("response_1", "cancelled"),
             protocol.UserSpeechStopped("user_2"),
             protocol.UserTranscript("Stop, canary.", True, "user_2"),
         )
-        await flow.reads(("user", "Stop, canary."))
         await flow.turns.first(UserTurnEndedEvent)
+        await _is_answered(connection, flow, ("user", "Stop, canary."))
         turns = flow.turns.of(UserTurnStartedEvent) + flow.turns.of(UserTurnEndedEvent)
         assert [turn.participant for turn in turns] == [ALICE, ALICE]
 
@@ -298,11 +304,12 @@ class Transcripts(Contract):
         await flow.track.until(lambda: bool(flow.track.items), "flush of the track")
         await fence(connection, record)
         await connection.send(
+            protocol.ResponseDone("response_1", "cancelled"),
             protocol.UserSpeechStopped("user_2"),
             protocol.UserTranscript("Stop, canary.", True, "user_2"),
         )
-        await flow.reads(("user", "Stop, canary."))
         await flow.turns.first(UserTurnEndedEvent)
+        await _is_answered(connection, flow, ("user", "Stop, canary."))
 
     async def test_tr2_transcript_after_an_interrupt_arrives(
         self, flow: AgentFlow, connection: Connection, facts: Facts
@@ -311,7 +318,7 @@ class Transcripts(Contract):
         facts.need("transcription")
         await flow.flow.interrupt()
         await hears(connection, "Am I heard, canary?")
-        await flow.reads(("user", "Am I heard, canary?"))
+        await _is_answered(connection, flow, ("user", "Am I heard, canary?"))
 
     async def test_tr2_transcript_needs_no_flow(
         self, output: OutputRecorder, connection: Connection, facts: Facts
@@ -461,7 +468,7 @@ class Transcripts(Contract):
             protocol.UserSpeechStopped("user_2"),
             protocol.UserTranscript("Two", True, "user_2"),
         )
-        await flow.reads(("user", "One"), ("user", "Two"))
+        await _is_answered(connection, flow, ("user", "One"), ("user", "Two"))
         assert len(flow.turns.of(UserTurnStartedEvent)) == 2
 
     async def test_tr3_commit_of_silence_changes_no_turn_before(
@@ -475,7 +482,8 @@ class Transcripts(Contract):
         await connection.send(
             protocol.AudioCommitted("user_2"), protocol.UserTranscript("Hm.", True, "user_2")
         )
-        await flow.reads(("user", "I am the canary."), ("assistant", "Yes."), ("user", "Hm."))
+        lines = ("user", "I am the canary."), ("assistant", "Yes."), ("user", "Hm.")
+        await _is_answered(connection, flow, *lines)
 
     async def test_tr3_final_before_the_end_of_its_turn_is_of_that_turn(
         self, flow: AgentFlow, connection: Connection, facts: Facts
@@ -511,8 +519,8 @@ class Transcripts(Contract):
         )
         ended = await flow.turns.first(UserTurnEndedEvent)
         assert ended.participant == ALICE, "began by Alice, ended by Bob"
-        await flow.reads(("user", "Still me, canary."))
-        assert [each.user_id for each in flow.conversation.messages] == [ALICE.user_id]
+        await _is_answered(connection, flow, ("user", "Still me, canary."))
+        assert flow.conversation.messages[0].user_id == ALICE.user_id
 
     async def test_tr3_simple_audio_response_names_the_speaker(
         self, llm: Realtime, output: OutputRecorder, connection: Connection, facts: Facts
@@ -807,7 +815,7 @@ class Transcripts(Contract):
                 protocol.TextDone("response_1", words, item_id="item_response_1"),
                 protocol.ResponseDone("response_1", status),
             )
-        await passes(0.3)
+        await passes(0.1)
         if by == "the user":
             await is_interrupted(connection, facts)
         elif flow is not None:
@@ -1065,3 +1073,9 @@ class Transcripts(Contract):
             protocol.ResponseDone("response_1"),
         )
         await flow.reads(("assistant", "A canary. And more words."))
+
+
+async def _is_answered(connection: Connection, flow: AgentFlow, *lines: Line) -> None:
+    """Let the provider answer, and wait until the conversation is these lines and the answer."""
+    await say(connection, "response_9", text="I see, canary.")
+    await flow.reads(*lines, ("assistant", "I see, canary."))

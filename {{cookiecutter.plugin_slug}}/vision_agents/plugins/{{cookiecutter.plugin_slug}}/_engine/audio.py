@@ -2,7 +2,6 @@
 
 # C19: packed bytes come from the wire here, and go to it.
 
-from collections.abc import Iterator
 from typing import Literal
 
 import av
@@ -44,7 +43,7 @@ class Microphone:
         self._pieces_ms = 0.0
         self._form: tuple[int, AudioFormatType, int] = (form.rate, "s16", 1)
 
-    def take(self, pcm: PcmData) -> Iterator[bytes]:
+    def take(self, pcm: PcmData) -> list[bytes]:
         """Take the next frame of the call; returns what can be sent now."""
         if not self._chunk_ms:
             return self._packed(self._resampler.resample(pcm))
@@ -56,7 +55,7 @@ class Microphone:
         due = self._pieces_ms >= self._chunk_ms
         return self._packed(frames + self._collected() if due else frames)
 
-    def rest(self) -> Iterator[bytes]:
+    def rest(self) -> list[bytes]:
         """Return all that is left: the end of what was said."""
         return self._packed(self._collected() + self._resampler.flush())
 
@@ -66,10 +65,14 @@ class Microphone:
         self._pieces_ms = 0.0
         return self._resampler.resample(PcmData.from_bytes(data, *self._form))
 
-    def _packed(self, frames: list[av.AudioFrame]) -> Iterator[bytes]:
-        for frame in frames:
-            # The bytes of a finished s16 mono frame; its plane is padded beyond them.
-            data = bytes(memoryview(frame.planes[0])[: frame.samples * 2])
-            if self._target.encoding != "pcm16":
-                data = encode(PcmData.from_bytes(data, self._target.rate), self._target)
-            yield data
+    def _packed(self, frames: list[av.AudioFrame]) -> list[bytes]:
+        # The planes of finished s16 mono frames are padded beyond their samples.
+        pieces = [
+            bytes(memoryview(frame.planes[0])[: frame.samples * 2]) for frame in frames
+        ]
+        if self._target.encoding == "pcm16":
+            return pieces
+        rate = self._target.rate
+        return [
+            encode(PcmData.from_bytes(piece, rate), self._target) for piece in pieces
+        ]

@@ -4,7 +4,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from getstream.video.rtc.track_util import PcmData
 from vision_agents.core.observability import MetricsCollector
@@ -62,14 +62,14 @@ class AudioInput:
             self._form = form
             self._microphones.clear()
 
-    async def take(self, speaker: str | None, pcm: PcmData) -> None:
+    def take(self, speaker: str | None, pcm: PcmData) -> Awaitable[None]:
         """Send a speaker's next frame, of any rate, format and channel count."""
         microphone = self._microphones.get(speaker)
         if microphone is None:
             microphone = self._microphones[speaker] = Microphone(
                 self._form, self._chunk_ms
             )
-        await self._send(microphone.take(pcm))
+        return self._send(microphone.take(pcm))
 
     async def flush(self) -> None:
         """Send what the microphones still hold: the last of what was said."""

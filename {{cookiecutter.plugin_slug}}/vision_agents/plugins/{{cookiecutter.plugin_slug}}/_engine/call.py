@@ -147,10 +147,10 @@ class Call:
         self.audio_input.clear()
         await self.tell(*self.conversation.cut_all(announce=False))
 
-    async def hear(self, pcm: PcmData, participant: Participant | None) -> None:
+    def hear(self, pcm: PcmData, participant: Participant | None) -> Awaitable[None]:
         """Send a participant's audio; without one, that of the last speaker."""
         speaker = self.conversation.speaker = participant or self.conversation.speaker
-        await self.audio_input.take(speaker.id if speaker is not None else None, pcm)
+        return self.audio_input.take(speaker.id if speaker is not None else None, pcm)
 
     async def commit(self, *, respond: bool) -> None:
         """End the user's turn by hand; see Realtime.commit_audio."""

@@ -65,9 +65,11 @@ class Output(Stream[Item]):
     def get_nowait(self) -> Item:
         """Take the next item."""
         item = super().get_nowait()
-        self._bytes -= _size(item)
-        announced = isinstance(item, RealtimeAudioOutputDone) and item.interrupted
-        self._answering = asyncio.current_task() if announced else None
+        self._answering = None
+        if isinstance(item, RealtimeAudioOutput):
+            self._bytes -= item.data.samples.nbytes
+        elif isinstance(item, RealtimeAudioOutputDone) and item.interrupted:
+            self._answering = asyncio.current_task()
         return item
 
     def send_nowait(self, item: Item) -> None:

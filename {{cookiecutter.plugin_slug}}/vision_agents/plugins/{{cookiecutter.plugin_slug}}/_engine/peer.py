@@ -96,10 +96,9 @@ class Peer:
         if self._shutting is not None:
             await asyncio.wait([self._shutting], timeout=CLOSE_TIMEOUT_S)
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing waits to be sent."""
-        return self._channel is None or not self._channel.bufferedAmount
+    def send_nowait(self, frame: Frame) -> bool:
+        """Audio has its track, and messages take their turn: nothing is sent at once."""
+        return False
 
     async def offer(self, channel: str) -> str:
         """Describe this end, for the peer to answer; opens a channel of that label.

@@ -53,9 +53,11 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Close, within a bound."""
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing waits to be sent."""
+    def send_nowait(self, frame: Frame) -> bool:
+        """Send a frame if it need not wait; returns whether it was sent.
+
+        For audio, whose cost this halves; a transport may always return False.
+        """
 
     async def send(self, frame: Frame) -> None:
         """Send a frame."""

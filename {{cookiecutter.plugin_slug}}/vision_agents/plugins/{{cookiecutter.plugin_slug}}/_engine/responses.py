@@ -135,7 +135,8 @@ class Playback:
             del response.spoken[:-MAX_PLAYING]
             for each in [r for r in self._playing.values() if r.plays_until <= now]:
                 del self._playing[each.id]
-        self._playing[response.id] = response
+        if response.id not in self._playing:
+            self._playing[response.id] = response
         response.spoken[-1].received_s += duration_s
         self.plays_until = max(now, self.plays_until) + duration_s
 

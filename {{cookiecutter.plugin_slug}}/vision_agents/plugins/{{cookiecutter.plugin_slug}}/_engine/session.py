@@ -42,9 +42,6 @@ from .session_types import (
 MAX_AUDIO_BYTES = 64 * 1024
 """Longer audio goes out in several frames, which keeps each below providers' limits."""
 
-SMALL_AUDIO_BYTES = 8 * 1024
-"""Audio that fits into a socket's empty buffer, even in base64."""
-
 MAX_EARLY_BYTES = 4 * 1024 * 1024
 """What a provider may send before it accepted the session."""
 
@@ -190,36 +187,17 @@ class Session:
             raise ValueError(
                 f"the provider's messages cannot hold this: {error}"
             ) from error
-        try:
-            async with asyncio.timeout(self._send_timeout_s), self._sending:
-                for frame in frames:
-                    await self._transport.send(frame)
-            self._sent_at = asyncio.get_running_loop().time()
-            return
-        except TransportFailure:
-            reason = "the connection is lost"
-        except TimeoutError:
-            self.abort()
-            reason = "the provider stopped reading"
-        raise SessionError(reason, temporary=True)
+        await self._send(frames)
 
     async def send_audio(self, data: bytes) -> None:
         """Send audio in the input format; see `send`."""
         for start in range(0, len(data), MAX_AUDIO_BYTES):
             append = AppendAudio(data[start : start + MAX_AUDIO_BYTES])
-            waits = len(append.data) > SMALL_AUDIO_BYTES or not self._transport.is_idle
-            if waits or self._sending.locked():
-                await self.send(append)
-                continue
-            # Nothing to wait for, so neither a lock nor a timer: that takes half the time.
-            try:
-                for frame in self._codec.encode(append):
-                    await self._transport.send(frame)
-                self._sent_at = asyncio.get_running_loop().time()
-                continue
-            except TransportFailure:
-                pass
-            raise SessionError("the connection is lost", temporary=True)
+            for frame in self._codec.encode(append):
+                # Where nothing waits, neither a lock nor a timer: that takes half the time.
+                if self._sending.locked() or not self._transport.send_nowait(frame):
+                    await self._send([frame])
+        self._sent_at = asyncio.get_running_loop().time()
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what the provider sends until it ends the session.
@@ -244,6 +222,20 @@ class Session:
 
     def _encode(self, command: Command) -> Sequence[Frame]:
         return self._codec.encode(command)
+
+    async def _send(self, frames: Sequence[Frame]) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout_s), self._sending:
+                for frame in frames:
+                    await self._transport.send(frame)
+            self._sent_at = asyncio.get_running_loop().time()
+            return
+        except TransportFailure:
+            reason = "the connection is lost"
+        except TimeoutError:
+            self.abort()
+            reason = "the provider stopped reading"
+        raise SessionError(reason, temporary=True)
 
     def _end(self) -> None:
         if self._keeping is not None:
@@ -312,16 +304,17 @@ class Session:
             received = self._codec.decode(frame)
         except MalformedFrame as malformed:
             return [Malformed(printable(str(malformed), self._secrets))]
-        return [
-            each for event in received if (each := await self._admit(event)) is not None
-        ]
+        admitted: list[Event] = []
+        for event in received:
+            if isinstance(event, Ping):
+                await self.send(Pong(event.token))
+            elif (each := self._admit(event)) is not None:
+                admitted.append(each)
+        return admitted
 
-    async def _admit(self, event: Event) -> Event | None:
+    def _admit(self, event: Event) -> Event | None:
         """Take in what concerns the session itself; returns what concerns the conversation."""
         match event:
-            case Ping(token):
-                await self.send(Pong(token))
-                return None
             case SessionOpened():
                 self._greeting = event
                 self._follow(self.settings)
