@@ -11,12 +11,12 @@ from tests.generated import Plugin, state_of
 # Frames, locks and what tools leave are not counted.
 LIMITS = {  # name: (target, limit)
     "files": (45, 51),
-    "lines": (4500, 6405),
-    "lines of _engine": (2200, 4115),
-    "acme_realtime.py": (350, 415),
+    "lines": (4500, 6590),
+    "lines of _engine": (2200, 4295),
+    "acme_realtime.py": (350, 417),
     "client.py": (250, 250),
     "wire.py": (550, 650),
-    "longest file of _engine": (300, 420),
+    "longest file of _engine": (300, 450),
     "longest of the other files": (200, 200),
 }
 

@@ -19,6 +19,7 @@ from realtime_testkit.scenarios import (
     INSTRUCTIONS,
     WAIT_S,
     NativeCall,
+    begun,
     fence,
     final,
     hears,
@@ -71,12 +72,9 @@ SHAPES: dict[str, tuple[object, list[Line]]] = {
 }
 
 
-def _as_heard(lines: list[Line], transport: Transport) -> list[Line]:
-    """Lines as they were told; where audio is lost at its edges, the last word may be missing."""
-    short = CUT.rpartition(" ")[0]
-    if not transport.slack_s:
-        return lines
-    return [(role, CUT if text == short else text) for role, text in lines]
+def _as_heard(lines: list[Line]) -> list[Line]:
+    """Lines as they were told, with CUT for the words of it that were heard."""
+    return [(role, CUT if text and CUT.startswith(text) else text) for role, text in lines]
 
 
 def _told(connection: Connection) -> list[Line]:
@@ -87,7 +85,7 @@ async def _answered(
     llm: Realtime, connection: Connection, text: str, answer: str, number: int
 ) -> None:
     """Ask with a text and be answered; it is the session's request of that number."""
-    asking = asyncio.create_task(final(llm.simple_response(text)))
+    asking = begun(final(llm.simple_response(text)))
     request = await connection.wait_for(protocol.CreateResponse, number)
     await say(connection, f"response_{number}", text=answer, request_id=request.request_id)
     await asking
@@ -103,7 +101,7 @@ class Messages(Contract):
         """Each shape of a message reaches the provider with its roles and texts, and is not edited."""
         given, lines = SHAPES[shape]
         before = copy.deepcopy(given)
-        asking = asyncio.create_task(final(native(llm, given)))
+        asking = begun(final(native(llm, given)))
         request = await connection.wait_for(protocol.CreateResponse)
         assert _told(connection) == lines
         await say(connection, text="La", request_id=request.request_id)
@@ -138,7 +136,7 @@ class Messages(Contract):
             await final(native(llm, nothing))
         await fence(connection, record)
         assert len(connection.commands) == 1
-        asking = asyncio.create_task(final(native(llm, "Sing, canary")))
+        asking = begun(final(native(llm, "Sing, canary")))
         request = await connection.wait_for(protocol.CreateResponse)
         await say(connection, text="La", request_id=request.request_id)
         await asking
@@ -163,7 +161,7 @@ class Messages(Contract):
         await hears(connection, "Are you a canary?")
         await say(connection, text="I am.", audio=bytes(96))
         await fence(connection, record)
-        asking = asyncio.create_task(final(native(llm, "Then sing.")))
+        asking = begun(final(native(llm, "Then sing.")))
         request = await connection.wait_for(protocol.CreateResponse)
         await say(connection, "response_2", text="La la canary", request_id=request.request_id)
         await asking
@@ -184,7 +182,7 @@ class Messages(Contract):
             connection = await provider.connection(number)
             await connection.wait_for(protocol.AddMessage, len(lines))
             await fence(connection, record)
-            assert _as_heard(_told(connection), transport) == lines
+            assert _as_heard(_told(connection)) == lines
             assert connection.config is not None
             assert connection.config.instructions == INSTRUCTIONS
             assert not connection.received(protocol.CreateResponse)
@@ -210,7 +208,7 @@ class Messages(Contract):
         await flow.conversation.changes.until(
             lambda: len(flow.lines) == 3 and not flow.unfinished, "the exchange"
         )
-        asking = asyncio.create_task(final(native(llm, "Then sing.")))
+        asking = begun(final(native(llm, "Then sing.")))
         request = await connection.wait_for(protocol.CreateResponse)
         await say(connection, "response_2", text="La la", request_id=request.request_id)
         await asking
@@ -257,7 +255,7 @@ class Messages(Contract):
         again = await provider.connection(2)
         await again.wait_for(protocol.AddMessage, 2)
         await fence(again, record)
-        told = _as_heard(_told(again), transport)
+        told = _as_heard(_told(again))
         assert told == [("assistant", CUT), ("user", "Stop, canary.")]
 
     async def test_ms2_repeated_lines_are_told_each_time(
@@ -341,7 +339,7 @@ class Messages(Contract):
         provider.refuse = 503
         connection.abort()
         await provider.wait_handshakes(2)
-        asking = asyncio.create_task(final(native(llm, "Sing, canary")))
+        asking = begun(final(native(llm, "Sing, canary")))
         provider.refuse = None
         again = await provider.connection(2)
         request = await again.wait_for(protocol.CreateResponse)

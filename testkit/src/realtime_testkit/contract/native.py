@@ -23,6 +23,7 @@ from realtime_testkit.scenarios import (
     Asked,
     NativeCall,
     begun,
+    calls,
     code_of,
     continuation,
     fence,
@@ -539,6 +540,35 @@ class Native(Contract):
         await asked.task
         assert asked.text == "I stay"
         assert len(connection.received(protocol.CancelResponse)) == 1
+
+    async def test_nt6_leaving_keeps_the_answer_that_the_user_waits_for(
+        self, make: Make, provider: Provider, facts: Facts, native: NativeCall
+    ) -> None:
+        """A caller whose tool was answered together with the user may leave: the answer goes on."""
+        facts.need("text", "tools", "speech_events", "turn_detection")
+        llm, goes_on = make(), asyncio.Event()
+
+        @llm.register_function("slowly", "takes its time")
+        async def slowly() -> str:
+            await goes_on.wait()
+            return "canary"
+
+        await llm.connect()
+        connection, record = await provider.connection(), make.record(llm)
+        asked = Asked(native(llm, "Sing, canary"))
+        request = await asked.request(connection, 1)
+        await calls(connection, "slowly", "{}", request_id=request.request_id)
+        await connection.send(protocol.UserSpeechStarted("user_1"))
+        await fence(connection, record)
+        goes_on.set()
+        await connection.wait_for(protocol.AddToolResult)
+        await connection.send(protocol.UserSpeechStopped("user_1"))
+        await say(connection, "response_2", text="To the user", status=None)
+        await fence(connection, record)
+        asked.task.cancel()
+        await asyncio.wait([asked.task])
+        await fence(connection, record)
+        assert not connection.received(protocol.CancelResponse)
 
     async def test_nt6_leaving_a_finished_answer_sends_nothing(
         self, llm: Realtime, connection: Connection, record: EventRecorder, native: NativeCall

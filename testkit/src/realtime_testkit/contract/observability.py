@@ -22,6 +22,7 @@ from realtime_testkit.scenarios import (
     ALICE,
     KEY,
     NativeCall,
+    continuation,
     fence,
     final,
     hears,
@@ -131,8 +132,8 @@ class Observability(Contract):
                 protocol.ToolCall("response_1", "call_9", "canary_tool", '{"canary"'),
                 protocol.ResponseDone("response_1"),
             )
-            request = await connection.wait_for(protocol.CreateResponse, 2)
-            await say(connection, "response_2", text="canary", request_id=request.request_id)
+            request_id = await continuation(connection, facts, 2)
+            await say(connection, "response_2", text="canary", request_id=request_id)
         else:
             await connection.send(protocol.ResponseDone("response_1"))
         await asking
@@ -319,7 +320,7 @@ class Observability(Contract):
             protocol.ToolCall("response_1", "call_1", "weather", "{}"),
             protocol.ResponseDone("response_1"),
         )
-        await connection.wait_for(protocol.CreateResponse)
+        await continuation(connection, facts)
         assert meters.counted("llm.tool_calls", llm.provider_name or "") == 1
         assert meters.counted("llm.tool_latency.ms", llm.provider_name or "") == 1
         assert not meters.nameless()

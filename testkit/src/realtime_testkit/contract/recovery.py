@@ -23,7 +23,10 @@ from realtime_testkit.scenarios import (
     needs_continuations,
     passes,
     say,
+    speak,
 )
+from realtime_testkit.signals import frames, tone
+from realtime_testkit.transport import Transport
 
 from .base import Contract
 from .tools import Weather
@@ -192,6 +195,30 @@ class Recovery(Contract):
         assert not again.received(protocol.CreateResponse)
         assert "It is sunny" in _told(again)
 
+    async def test_rc1_result_that_starts_no_answer_is_told(
+        self,
+        llm: Realtime,
+        tools: Weather,
+        provider: Provider,
+        connection: Connection,
+        record: EventRecorder,
+    ) -> None:
+        """The result of an interrupted answer's tool is told to the session that follows."""
+        await connection.send(
+            protocol.ResponseStarted("response_1"),
+            protocol.ToolCall("response_1", "call_1", "slowly", "{}"),
+        )
+        await tools.begun.first(str)
+        await llm.interrupt()
+        await fence(connection, record)
+        connection.abort()
+        again = await self._again(provider, record)
+        await fence(again, record)
+        tools.goes_on.set()
+        await again.wait_for(protocol.AddMessage)
+        assert "ready" in _told(again)
+        assert not again.received(protocol.CreateResponse)
+
     async def test_rc1_interrupted_tools_result_starts_no_answer(
         self,
         llm: Realtime,
@@ -243,6 +270,43 @@ class Recovery(Contract):
             await say(again, "response_2", text="Here", request_id=requests[0].request_id)
             await fence(again, record)
             assert len(again.received(protocol.CreateResponse)) == 1
+
+    async def test_rc2_answer_that_is_late_is_owed(
+        self,
+        llm: Realtime,
+        provider: Provider,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+    ) -> None:
+        """A turn that was not answered for two seconds when its session is lost is owed its answer."""
+        facts.need("turn_detection", "speech_events")
+        await hears(connection, "Where is the canary?")
+        await fence(connection, record)
+        await passes(2.2)
+        connection.abort()
+        await _requested_or_reported(await self._again(provider, record), record)
+
+    async def test_rc2_lost_question_by_hand_is_reported(
+        self,
+        llm: Realtime,
+        provider: Provider,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """The loss of a turn that was ended by hand, and not transcribed, is an error event."""
+        facts.need("manual_turns", "explicit_requests", "transcription")
+        await llm.update_session(turn_detection=False)
+        await speak(llm, transport, frames(tone(300, 0.2, 48000), 48000))
+        await llm.commit_audio()
+        await connection.wait_for(protocol.CreateResponse)
+        connection.abort()
+        again = await self._again(provider, record)
+        await record.until(lambda: bool(record.errors), "LLMErrorEvent")
+        await fence(again, record)
+        assert not again.received(protocol.CreateResponse), "it does not know the question"
 
     async def test_rc2_answer_that_had_not_spoken_is_requested(
         self, provider: Provider, connection: Connection, record: EventRecorder, facts: Facts

@@ -1,6 +1,7 @@
 """RS: who may ask for a response, and when."""
 
 import asyncio
+import itertools
 
 import pytest
 from vision_agents.core.llm.events import ToolEndEvent
@@ -18,6 +19,7 @@ from realtime_testkit.scenarios import (
     WAIT_S,
     Asked,
     NativeCall,
+    begun,
     calls,
     fence,
     hears,
@@ -416,6 +418,27 @@ class Responses(Contract):
             connection, "response_2", text="La la", request_id=request.request_id, spoken=False
         )
         assert (await asked.final()).text == "La la"
+
+    async def test_rs10_request_that_is_always_refused_ends(
+        self, make: Make, provider: Provider, facts: Facts, native: NativeCall
+    ) -> None:
+        """A request that is refused each time, because another answer is active, ends in an error."""
+        facts.need("text", "busy_code", "request_ids")
+        llm = make(response_timeout_s=0.2)
+        await llm.connect()
+        connection = await provider.connection()
+        asked = Asked(native(llm, "Sing, canary"))
+
+        async def refuse() -> None:
+            for number in itertools.count(1):
+                request = await asked.request(connection, number)
+                await connection.send(protocol.Fault(facts.busy_code, request.request_id))
+
+        refusing = begun(refuse())
+        await asyncio.wait([refusing], timeout=WAIT_S)
+        assert refusing.done(), "it is asked again for ever"
+        with pytest.raises((TimeoutError, RuntimeError)):
+            await refusing
 
     async def test_rs4_response_without_an_end_is_ended_for_the_agent(
         self, make: Make, provider: Provider, facts: Facts

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from vision_agents.core.llm.realtime import RealtimeAudioOutput
+from vision_agents.core.llm.realtime import RealtimeAudioOutput, RealtimeUserSpeechEnded
 
 from realtime_testkit import protocol
 from realtime_testkit.factories import Make
@@ -13,10 +13,12 @@ from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime
 from realtime_testkit.recorders import EventRecorder, OutputRecorder
 from realtime_testkit.scenarios import (
+    ALICE,
     INSTRUCTIONS,
     begun,
     converse,
     fence,
+    hears,
     holds,
     passes,
     say,
@@ -272,6 +274,57 @@ class Settings(Contract):
         config = (await connection.wait_for(protocol.Configure, 3)).config
         assert config.tool_choice == "auto"
 
+    async def test_ef4_each_of_three_changes_has_its_own_answer(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """Of three changes that are made together, the one that is refused raises, and it alone."""
+        facts.need("updates", "acknowledges_updates", "manual_turns")
+        provider.rejects = lambda config: config.turn_detection is False
+        provider.reject, provider.acknowledges = "invalid_value", False
+        first = begun(llm.update_session(tool_choice="none"))
+        await connection.wait_for(protocol.Configure, 2)
+        refused = begun(llm.update_session(turn_detection=False))
+        last = begun(llm.update_session(instructions="Be another canary."))
+        await fence(connection, record)
+        provider.acknowledges = True
+        await connection.send(protocol.SessionAccepted())
+        with pytest.raises((subject.session_error, ValueError)):
+            await refused
+        await first
+        await last
+        assert connection.config is not None
+        assert connection.config.tool_choice == "none"
+        assert connection.config.instructions == "Be another canary."
+        assert not record.errors, "raised, and reported as well"
+
+    async def test_ef4_change_before_a_refused_one_is_kept(
+        self,
+        llm: Realtime,
+        connection: Connection,
+        provider: Provider,
+        record: EventRecorder,
+        facts: Facts,
+        subject: Subject,
+    ) -> None:
+        """Instructions that are set just before an update that is refused are in force."""
+        facts.need("updates", "acknowledges_updates", "manual_turns")
+        provider.rejects = lambda config: config.turn_detection is False
+        provider.reject = "invalid_value"
+        llm.set_instructions("Be another canary.")
+        with pytest.raises((subject.session_error, ValueError)):
+            await llm.update_session(turn_detection=False)
+        assert not record.errors, "raised, and reported as well"
+        connection.abort()
+        await record.up(2)
+        config = (await provider.connection(2)).received(protocol.Configure)[0].config
+        assert config.instructions == "Be another canary."
+
     async def test_ef4_change_beside_a_refused_one_is_kept(
         self,
         llm: Realtime,
@@ -341,6 +394,30 @@ class Settings(Contract):
             await changing
             while not _is_changed(again.config, change):
                 await passes(0.01)
+
+    async def test_ef6_refused_change_during_a_reconnect_ends_no_call(
+        self,
+        make: Make,
+        provider: Provider,
+        facts: Facts,
+    ) -> None:
+        """A change made while no session is open, and refused, is an error event; the call goes on."""
+        facts.need("updates", "manual_turns")
+        provider.rejects = lambda config: config.turn_detection is False
+        provider.reject = "invalid_value"
+        llm = make(client=make.client(reconnect_delay_s=0.05))
+        await llm.connect()
+        record, output = make.record(llm), make.listen(llm)
+        (await provider.connection()).abort()
+        await record.down()
+        await llm.update_session(turn_detection=False)
+        await record.up(2)
+        again = provider.connections[-1]
+        await fence(again, record)
+        assert again.config is not None
+        assert again.config.turn_detection is not False
+        assert len(record.errors) == 1
+        await converse(llm, output, again)
 
     async def test_ef7_dictated_rates_are_followed(
         self, make: Make, provider: Provider, facts: Facts, transport: Transport
@@ -422,6 +499,34 @@ class Settings(Contract):
         assert not (await output.done("response_1")).interrupted
         await fence(connection, make.record(llm))
         assert not connection.received(protocol.CancelResponse)
+
+    @pytest.mark.parametrize("after_s", [None, 30.0])
+    async def test_ef9_speech_within_the_policy_stops_no_answer_that_is_due(
+        self,
+        make: Make,
+        provider: Provider,
+        facts: Facts,
+        transport: Transport,
+        after_s: float | None,
+    ) -> None:
+        """An answer that is due when the user coughs is heard, and the cough is a turn of its own."""
+        facts.need("speech_events", "quiet_detection")
+        llm = make(interrupt_after_s=after_s)
+        await llm.connect()
+        connection, record, output = await provider.connection(), make.record(llm), make.listen(llm)
+        await speak(llm, transport, frames(tone(300, 0.02, 48000), 48000), ALICE)
+        await hears(connection, "Where is the canary?")
+        await connection.send(protocol.UserSpeechStarted("user_2"))
+        await say(connection, audio=speech(100, facts.output_rate), text="Here", status=None)
+        await fence(connection, record)
+        await connection.send(
+            protocol.ResponseDone("response_1"), protocol.UserSpeechStopped("user_2")
+        )
+        await output.done("response_1")
+        await fence(connection, record)
+        assert output.speech()
+        assert not connection.received(protocol.CancelResponse)
+        assert len(output.of(RealtimeUserSpeechEnded)) == 2
 
     async def test_ef9_longer_speech_interrupts(
         self, make: Make, provider: Provider, facts: Facts

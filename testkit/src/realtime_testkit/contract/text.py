@@ -18,14 +18,17 @@ from realtime_testkit.providers.provider import Provider
 from realtime_testkit.realtime import Realtime, ResponseItem
 from realtime_testkit.recorders import EventRecorder, OutputRecorder
 from realtime_testkit.scenarios import (
+    Asked,
     NativeCall,
     begun,
+    calls,
     code_of,
     continuation,
     fence,
     final,
     is_interrupted,
     leaves,
+    passes,
     say,
     stops,
 )
@@ -449,6 +452,28 @@ class Text(Contract):
         request_id = await continuation(connection, facts, 2)
         await say(connection, "response_2", text="No canary", request_id=request_id)
         assert (await asking).text == "No canary"
+
+    async def test_tx4_answer_after_a_tool_has_its_own_time(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """The time for an answer that follows a tool begins when the tool has ended."""
+        facts.need("text", "tools")
+        llm = make(response_timeout_s=0.8)
+
+        @llm.register_function("slowly", "takes its time")
+        async def slowly() -> str:
+            await passes(0.6)
+            return "canary"
+
+        await llm.connect()
+        connection = await provider.connection()
+        asked = Asked(llm.simple_response("Sing, canary"))
+        request = await asked.request(connection, 1)
+        await calls(connection, "slowly", "{}", request_id=request.request_id)
+        request_id = await continuation(connection, facts, 2)
+        await passes(0.3)
+        await say(connection, "response_2", text="Here", request_id=request_id)
+        assert (await asked.final()).text == "Here"
 
     async def test_tx4_silence_after_a_tool_times_out(
         self, make: Make, provider: Provider, facts: Facts, transport: Transport

@@ -597,6 +597,69 @@ class Tools(Contract):
         await fence(connection, record)
         assert not connection.received(protocol.AddToolResult)
 
+    async def test_tl6_call_ids_of_a_closed_session_are_free(
+        self, make: Make, provider: Provider, facts: Facts, tools: Weather
+    ) -> None:
+        """After close() and connect(), a call with an id of the session before is run."""
+        llm = make()
+        tools.register(llm)
+        await llm.connect()
+        for number in (1, 2):
+            connection = await provider.connection(number)
+            await calls(connection, "weather", FOR_OSLO, call_id="call_1")
+            await connection.wait_for(protocol.AddToolResult)
+            await llm.close()
+            await llm.connect()
+        assert len(tools.calls) == 2
+
+    async def test_tl6_close_ends_tools_of_one_id(
+        self, make: Make, provider: Provider, facts: Facts, tools: Weather
+    ) -> None:
+        """close() cancels the tools of two sessions whose calls have the same id."""
+        llm = make()
+        tools.register(llm)
+        await llm.connect()
+        record = make.record(llm)
+        for number, name in enumerate(("one", "two"), 1):
+            connection = await provider.connection(number)
+            await record.up(number)
+            await calls(connection, "slowly", json.dumps({"name": name}), call_id="call_1")
+            await tools.begun.first(str, number)
+            if number == 1:
+                connection.abort()
+        await llm.close()
+        assert sorted(tools.cancelled) == ["one", "two"]
+
+    @pytest.mark.parametrize("first", ["the tool", "the failure"])
+    async def test_tl3_tools_of_a_failed_response_are_continued(
+        self,
+        make: Make,
+        provider: Provider,
+        facts: Facts,
+        tools: Weather,
+        first: str,
+    ) -> None:
+        """The result of a tool is continued where its response failed, whichever ended first."""
+        needs_continuations(facts)
+        llm = make()
+        tools.register(llm)
+        await llm.connect()
+        connection, record = await provider.connection(), make.record(llm)
+        await connection.send(
+            protocol.ResponseStarted("response_1"),
+            protocol.ToolCall("response_1", "call_1", "slowly", "{}"),
+        )
+        await tools.begun.first(str)
+        if first == "the tool":
+            tools.goes_on.set()
+            await connection.wait_for(protocol.AddToolResult)
+        await connection.send(protocol.ResponseDone("response_1", "failed", code="server_error"))
+        await fence(connection, record)
+        tools.goes_on.set()
+        await connection.wait_for(protocol.CreateResponse)
+        await fence(connection, record)
+        assert len(connection.received(protocol.CreateResponse)) == 1
+
     async def test_tl6_close_waits_a_moment_for_tools(
         self, llm: Realtime, tools: Weather, connection: Connection, record: EventRecorder
     ) -> None:

@@ -25,6 +25,7 @@ from realtime_testkit.scenarios import (
     BOB,
     Asked,
     NativeCall,
+    continuation,
     fence,
     hears,
     is_interrupted,
@@ -815,6 +816,7 @@ class Transcripts(Contract):
                 protocol.TextDone("response_1", words, item_id="item_response_1"),
                 protocol.ResponseDone("response_1", status),
             )
+        await fence(connection, record, spoken=False)
         await passes(0.1)
         if by == "the user":
             await is_interrupted(connection, facts)
@@ -860,6 +862,87 @@ class Transcripts(Contract):
         heard = told.split()
         assert 3 <= len(heard) < 20, f"told: {told!r}"
         assert heard == words.split()[: len(heard)], f"told: {told!r}"
+
+    @pytest.mark.parametrize("heard", ["nothing", "a little", "another item"])
+    async def test_tr7_text_before_its_speech_was_not_heard(
+        self,
+        output: OutputRecorder,
+        provider: Provider,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        heard: str,
+    ) -> None:
+        """Of a text of 200 words with 0.2 s of speech or none, 20 are told after a cut at most."""
+        facts.need("history", "ids")
+        await connection.send(protocol.ResponseStarted("response_1"))
+        if heard != "nothing":
+            item_id = "item_1" if heard == "a little" else "item_0"
+            sound = speech(200, facts.output_rate)
+            await connection.send(protocol.AudioDelta("response_1", sound, item_id))
+            await output.first(RealtimeAudioOutput)
+        words = " ".join(f"canary{number}" for number in range(200))
+        await connection.send(protocol.TextDelta("response_1", words, item_id="item_1"))
+        await fence(connection, record, spoken=False)
+        await passes(0.25)
+        await is_interrupted(connection, facts)
+        await fence(connection, record, spoken=False)
+        connection.abort()
+        again = await provider.connection(2)
+        await record.up(2)
+        await fence(again, record)
+        told = " ".join(message.text for message in again.received(protocol.AddMessage))
+        assert len(told.split()) <= 20, f"told: {told!r}"
+
+    @pytest.mark.parametrize("first", ["late", "early", "failed"])
+    async def test_tr8_turns_are_shown_in_their_order(
+        self, flow: AgentFlow, connection: Connection, facts: Facts, first: str
+    ) -> None:
+        """Of two turns before one answer, each waits for its own transcript."""
+        facts.need("transcription", "speech_events", "ids")
+        for item_id in ("user_1", "user_2"):
+            await connection.send(
+                protocol.UserSpeechStarted(item_id),
+                protocol.UserSpeechStopped(item_id),
+                protocol.AudioCommitted(item_id),
+            )
+        if first == "early":
+            await connection.send(protocol.UserTranscript("One canary.", True, "user_1"))
+        await say(connection, text="Two canaries.")
+        if first == "failed":
+            await connection.send(protocol.UserTranscriptFailed("user_1", "audio_unintelligible"))
+        if first == "early":
+            await passes(0.7)
+        await connection.send(protocol.UserTranscript("Another canary.", True, "user_2"))
+        if first == "late":
+            await connection.send(protocol.UserTranscript("One canary.", True, "user_1"))
+        lines = [("user", "One canary.")] if first != "failed" else []
+        await flow.reads(*lines, ("user", "Another canary."), ("assistant", "Two canaries."))
+
+    async def test_tr3_turns_are_named_in_their_order(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """Two turns that are committed before either is named are those of their speakers."""
+        facts.need("manual_turns", "transcription", "ids")
+        await llm.update_session(turn_detection=False)
+        for speaker in (ALICE, BOB):
+            await speak(llm, transport, frames(tone(300, 0.2, 48000), 48000), speaker)
+            await llm.commit_audio(respond=False)
+        await connection.wait_for(protocol.CommitAudio, 2)
+        await connection.send(
+            protocol.AudioCommitted("user_1"),
+            protocol.AudioCommitted("user_2"),
+            protocol.UserTranscript("I am the canary.", True, "user_1"),
+            protocol.UserTranscript("And I its cat.", True, "user_2"),
+        )
+        wanted = [(ALICE, "I am the canary."), (BOB, "And I its cat.")]
+        await output.until(lambda: output.user_lines() == wanted, f"transcripts like {wanted}")
 
     @pytest.mark.parametrize("when", ["after the answer", "in the next turn"])
     async def test_tr8_late_transcript_stands_before_its_answer(
@@ -1013,6 +1096,26 @@ class Transcripts(Contract):
         )
         last = await asked.final()
         assert last.text.split() == ["One", "canary.", "Two", "canaries."]
+
+    async def test_tr9_caller_gets_the_texts_around_a_tool_separated(
+        self, llm: Realtime, connection: Connection, facts: Facts, native: NativeCall
+    ) -> None:
+        """The texts before and after a tool call do not run into each other."""
+        facts.need("text", "tools")
+        asked = Asked(native(llm, "Count, canary"))
+        request = await asked.request(connection, 1)
+        call = protocol.ToolCall("response_1", "call_1", "no_such_tool", "{}")
+        await connection.send(
+            protocol.ResponseStarted("response_1", request.request_id),
+            protocol.TextDelta("response_1", "Let me see.", item_id="agent_1"),
+            call,
+            protocol.ResponseDone("response_1"),
+        )
+        request_id = await continuation(connection, facts, 2)
+        await say(connection, "response_2", text="One canary.", request_id=request_id)
+        last = await asked.final()
+        assert last.text.split() == "Let me see. One canary.".split()
+        assert asked.text == last.text
 
     @pytest.mark.parametrize(
         ("said", "wanted"),

@@ -38,6 +38,7 @@ from realtime_testkit.scenarios import (
     final,
     hears,
     is_interrupted,
+    passes,
     say,
     speak,
     stops,
@@ -862,6 +863,48 @@ class Turns(Contract):
         await flow.ends()
         assert transport.same(flow.audible(), short, facts.output_rate)
         assert len(connection.received(protocol.CancelResponse)) == facts.cancellation
+
+    async def test_tn1_barge_in_after_a_stall_is_announced(
+        self, output: OutputRecorder, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """A user who speaks while the end of an answer is heard, which had a pause, interrupts it."""
+        sound = speech(100, facts.output_rate)
+        await say(connection, audio=sound, text="A canary", status=None)
+        await output.first(RealtimeAudioOutput)
+        await passes(0.4)
+        await connection.send(
+            protocol.AudioDelta("response_1", sound * 3, "item_response_1"),
+            protocol.ResponseDone("response_1"),
+        )
+        await fence(connection, record, spoken=False)
+        await is_interrupted(connection, facts)
+        await output.until(
+            lambda: any(end.interrupted for end in output.dones("response_1")), "the barge-in"
+        )
+
+    async def test_tn1_barge_in_over_speech_of_a_lost_session_is_announced(
+        self,
+        output: OutputRecorder,
+        provider: Provider,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        transport: Transport,
+    ) -> None:
+        """What is still heard of a session that is lost is interrupted in the next, untruncated."""
+        facts.need("speech_events")
+        transport.needs_messages()
+        await say(connection, audio=speech(20_000, facts.output_rate), text="A canary sings")
+        await output.done("response_1")
+        connection.abort()
+        again = await provider.connection(2)
+        await record.up(2)
+        await again.send(protocol.UserSpeechStarted("user_2"))
+        await output.until(
+            lambda: any(end.interrupted for end in output.dones("response_1")), "the barge-in"
+        )
+        await fence(again, record)
+        assert not again.received(protocol.TruncateItem)
 
     async def test_tn5_turn_starts_and_ends_once(
         self, output: OutputRecorder, connection: Connection, record: EventRecorder, facts: Facts

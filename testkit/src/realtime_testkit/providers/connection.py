@@ -218,7 +218,7 @@ class Connection(abc.ABC):
         if configure.resume is not None and not provider.resumes:
             await self.send(protocol.Fault("session_not_found"))
             return False
-        if provider.reject is not None:
+        if provider.reject is not None and provider.rejects(configure.config):
             self.config = configure.previous or self.config
             self._codec.take_back()
             await self.send(protocol.Fault(provider.reject, event_id=self._codec.cause))

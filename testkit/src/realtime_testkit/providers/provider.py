@@ -77,6 +77,7 @@ class Provider:
         api_key: the only key it takes; None for any.
         refuse: answer the coming handshakes with this HTTP status.
         reject: answer the coming configurations with this error code.
+        rejects: which of them; all of them unless it is set.
         resumes: take lost sessions up again; without, that is an error.
         greets: greet new connections; without, nothing at all is said to them.
         accepts: cleared, new configurations are not acknowledged until it is set.
@@ -116,6 +117,7 @@ class Provider:
         self.api_key: str | None = None
         self.refuse: int | None = None
         self.reject: str | None = None
+        self.rejects: Callable[[protocol.SessionConfig], bool] = lambda config: True
         self.resumes = True
         self.greets = True
         self.accepts = asyncio.Event()

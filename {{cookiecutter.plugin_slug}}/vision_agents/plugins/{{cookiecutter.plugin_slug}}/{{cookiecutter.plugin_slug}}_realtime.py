@@ -210,8 +210,8 @@ class Realtime(realtime.Realtime):
                 conversation.turns.name(item_id)
             case events.UserTranscript():
                 await conversation.user_transcript(event)
-            case events.UserTranscriptFailed(code=code):
-                conversation.transcript_failed(code)
+            case events.UserTranscriptFailed():
+                conversation.transcript_failed(event)
             case events.ResponseStarted():
                 await call.response_started(event)
             case events.ResponseDone():
@@ -344,9 +344,11 @@ class Realtime(realtime.Realtime):
 
         # Raises ValueError here, and not from each connect() that follows.
         wire.Codec().settings(changed(self._call.configuration.asked))
-        if instructions is not None:
-            super().set_instructions(instructions)
-        await self._call.change(changed)
+        async with self._call.changing:
+            await self._call.tell_changes()
+            if instructions is not None:
+                super().set_instructions(instructions)
+            await self._call.change(changed)
 
     async def trim_history(self, keep: int) -> None:
         """Forget all but the newest messages, here and at the provider.

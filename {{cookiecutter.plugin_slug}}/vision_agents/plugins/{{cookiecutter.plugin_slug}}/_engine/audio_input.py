@@ -53,7 +53,7 @@ class AudioInput:
         self._microphones: BoundedDict[str | None, Microphone] = BoundedDict(
             MAX_SPEAKERS
         )
-        self._sent_at = 0.0
+        self._came_at = 0.0
         self._filling: asyncio.Task[None] | None = None
 
     def follow(self, form: AudioFormat) -> None:
@@ -69,6 +69,7 @@ class AudioInput:
             microphone = self._microphones[speaker] = Microphone(
                 self._form, self._chunk_ms
             )
+        self._came_at = asyncio.get_running_loop().time()
         return self._send(microphone.take(pcm))
 
     async def flush(self) -> None:
@@ -99,7 +100,6 @@ class AudioInput:
         if session is None:
             return
         width = 2 if self._form.encoding == "pcm16" else 1
-        self._sent_at = asyncio.get_running_loop().time()
         for data in pieces:
             try:
                 await session.send_audio(data)
@@ -114,12 +114,14 @@ class AudioInput:
 
     async def _fill(self, silence: bytes) -> None:
         loop = asyncio.get_running_loop()
-        self._sent_at = loop.time()
+        self._came_at = loop.time()
         try:
-            while loop.time() - self._sent_at < MAX_SILENCE_S:
+            while loop.time() - self._came_at < MAX_SILENCE_S:
                 await asyncio.sleep(SILENCE_S)
                 session = self._connection.session
-                if session is not None and loop.time() - self._sent_at > GAP_S:
+                if session is not None and loop.time() - self._came_at > GAP_S:
+                    if self._chunk_ms:
+                        await self.flush()
                     await session.send_audio(silence)
         except SessionError as error:
             logger.debug("The session is gone: %s", error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ class Call:
         self._host = host
         self.history = History()
         self.output = Output(host.metrics, host.name)
+        self.changing = asyncio.Lock()  # one change at a time
         self.configuration = Configuration(config, host.config, host.refused)
         self.tools = Tools(host.run_tool, tool_timeout_s, self._tool_finished)
         self.connection = Connection(
@@ -94,7 +96,7 @@ class Call:
             response_timeout_s,
             send=self._send,
             failed=host.llm_error,
-            gave_up=lambda response: self.conversation.response_done(response),
+            gave_up=self._response_over,
         )
         self.conversation = Conversation(
             self.output,
@@ -130,6 +132,7 @@ class Call:
             self.audio_input.end_turn()
             self.audio_input.clear()
             self.scheduler.end()
+            self.tools.forget()
             self.conversation.forget()
             self.conversation.speaker = None
             self.output.clear()
@@ -168,6 +171,11 @@ class Call:
         await self.configuration.change(changed, session)
         if session is not None:
             self._follow(session)
+
+    async def tell_changes(self) -> None:
+        """Tell the session what was changed before, so that it can be refused apart."""
+        self._unsynced = True
+        await self._sync()
 
     async def trim(self, keep: int) -> None:
         """Forget all but the newest messages; see Realtime.trim_history."""
@@ -233,7 +241,6 @@ class Call:
             await self.tell(*self.conversation.cut([response], announce=True))
         else:
             self.connection.healthy()
-            self.conversation.response_done(response)
             if event.status == "incomplete":
                 logger.warning("A response is incomplete: %s", event.code or "unknown")
             if event.status == "failed":
@@ -242,10 +249,7 @@ class Call:
                 )
                 self._host.llm_error(failure)
                 response.end_replies(failure)
-            elif response.calls:
-                self._continue(response)
-            else:
-                response.end_replies()
+            self._response_over(response)
 
     def tool_call(self, session: Session, call: ToolCall) -> None:
         """The model calls a tool; those of an interrupted response are not run.
@@ -278,13 +282,21 @@ class Call:
         self.history.mark()
 
     async def _open(self) -> Session:
-        config = self.configuration.wanted
-        session = await self._client.connect(config, self._handle)
-        self._handle = (
-            None  # of use once: what it restores may be what ended the session
-        )
+        # A handle is of use once: what it restores may be what ended the session.
+        handle, self._handle = self._handle, None
+        wanted = self.configuration.wanted
         try:
-            self.configuration.acknowledged(config)
+            session = await self._client.connect(wanted.config, handle)
+        except SessionError as error:
+            lost = self.connection.recovering and not error.temporary
+            if not lost or not self.configuration.take_back():
+                raise
+            # Refused for what was changed meanwhile: the call goes on without that.
+            self._host.error(error, "session")
+            wanted = self.configuration.wanted
+            session = await self._client.connect(wanted.config, handle)
+        try:
+            self.configuration.acknowledged(wanted)
             if self._messages is not None:
                 self.history.merge(self._messages.messages)
             self.history.start_session(resumed=session.resumed)
@@ -310,6 +322,8 @@ class Call:
         if self._sender is not None:
             self._sender.cancel()
         active = list(self.scheduler.active.values())
+        for response in active:
+            response.orphaned = True
         going_on = [response for response in active if not response.interrupted]
         ended = error or SessionError("the provider ended the session")
         owed = self.scheduler.lost(ended)
@@ -365,6 +379,14 @@ class Call:
         if event.status == "completed":
             self._host.metrics.on_realtime_response_completed(provider=self._host.name)
 
+    def _response_over(self, response: Response) -> None:
+        """A response ended by itself, well or not: its tools are continued."""
+        self.conversation.response_done(response)
+        if response.calls:
+            self._continue(response)
+        else:
+            response.end_replies()
+
     def _continue(self, response: Response) -> None:
         """Ask for the response that follows a response's tools, once they all finished."""
         over = response.state is ResponseState.DONE and not response.interrupted
@@ -374,7 +396,10 @@ class Call:
         if not response.answers:
             response.end_replies()
         elif not replies or any(not reply.ended.is_set() for reply in replies):
-            self.scheduler.ask(Request(Kind.CONTINUATION, replies=replies))
+            by_itself = self._client.traits.continues_after_tools
+            request = Request(Kind.CONTINUATION, replies=replies)
+            request.by_itself = by_itself and not response.orphaned
+            self.scheduler.ask(request)
 
     async def _tool_finished(
         self,
@@ -389,7 +414,11 @@ class Call:
             if known:
                 await self.tell(AddToolResult(call.call_id, call.name, result.output))
             self.history.add(result_message(call.name, result.output), told=known)
+            if not known:
+                self.sync_soon()
+        response.active_at = time.perf_counter()
         self._continue(response)
+        self.scheduler.wake()
 
     async def _sync(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .errors import SessionError
 from .session import Session
@@ -12,6 +12,14 @@ MAX_INPUT_CHUNK_MS = 200
 """Larger chunks of input audio save no more CPU time, and the agent hears late."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A configuration as it is sent, and what the caller asked for in it."""
+
+    config: SessionConfig
+    asked: SessionConfig
+
+
 class Configuration:
     """The settings that are wanted, and those in force.
 
@@ -19,57 +27,57 @@ class Configuration:
         asked: what the caller asked for.
 
     Args:
-        wanted: what the first session is asked for.
+        asked: what the caller asked for at first.
         refresh: adds the instructions and tools of the moment to a configuration.
         restore: takes back instructions that were refused; given what is in force.
     """
 
     def __init__(
         self,
-        wanted: SessionConfig,
+        asked: SessionConfig,
         refresh: Callable[[SessionConfig], SessionConfig],
         restore: Callable[[SessionConfig], None],
     ) -> None:
-        self.asked = wanted
+        self.asked = asked
         self._refresh = refresh
         self._restore = restore
-        self._acknowledged: SessionConfig | None = None
+        self._in_force: Wanted | None = None
         self._refused_tools: tuple[Tool, ...] | None = None
-        self._changing = asyncio.Lock()
         self._updating = asyncio.Lock()
 
     @property
-    def wanted(self) -> SessionConfig:
-        """What the next session is asked for; nothing that was refused."""
-        wanted = self._refresh(self.asked)
-        if wanted.tools == self._refused_tools and self._acknowledged is not None:
-            return replace(wanted, tools=self._acknowledged.tools)
-        return wanted
+    def wanted(self) -> Wanted:
+        """What the next session is asked for; no tools that were refused."""
+        config = self._refresh(self.asked)
+        if config.tools == self._refused_tools and self._in_force is not None:
+            config = replace(config, tools=self._in_force.config.tools)
+        return Wanted(config, self.asked)
 
-    def acknowledged(self, config: SessionConfig) -> None:
+    def acknowledged(self, wanted: Wanted) -> None:
         """Note that a session is open with this configuration."""
-        self._acknowledged = config
+        self._in_force = wanted
+
+    def take_back(self) -> bool:
+        """Want what was last in force; returns whether that is something else."""
+        refused, known = self.wanted, self._in_force
+        if known is None or refused.config == known.config:
+            return False
+        self._refused(refused, known)
+        return True
 
     async def change(
         self,
         changed: Callable[[SessionConfig], SessionConfig],
         session: Session | None,
     ) -> None:
-        """Change settings, for the open session and for later ones; one change at a time.
+        """Change settings, for the open session and for later ones.
 
         Raises:
             SessionError: the provider refused; the settings are what they were.
         """
-        async with self._changing:
-            before = self.asked
-            self.asked = changed(before)
-            try:
-                if session is not None:
-                    await self.sync(session)
-            except SessionError as error:
-                if not error.temporary:
-                    self.asked = before
-                raise
+        self.asked = changed(self.asked)
+        if session is not None:
+            await self.sync(session)
 
     async def sync(self, session: Session) -> None:
         """Tell the open session what it does not know.
@@ -78,28 +86,33 @@ class Configuration:
             SessionError: the provider refused, or the session is lost.
         """
         async with self._updating:
-            while (config := self.wanted) != (known := self._acknowledged):
-                if known is None:
+            while (known := self._in_force) is not None:
+                wanted = self.wanted
+                if wanted.config == known.config:
                     return
                 try:
-                    await session.update(config, known)
+                    await session.update(wanted.config, known.config)
                 except TimeoutError:
                     # It may be in force or not: what is wanted instead is sent again.
-                    self._acknowledged = config
-                    self._take_back(config, known)
+                    self._in_force = Wanted(wanted.config, known.asked)
+                    self._take_back(wanted, known)
                     silent = "the provider did not acknowledge the change"
                     raise SessionError(silent) from None
                 except SessionError as error:
                     if not error.temporary:
-                        if config.tools != known.tools:
-                            self._refused_tools = config.tools
-                        self._take_back(config, known)
+                        self._refused(wanted, known)
                     raise
-                self._acknowledged = config
+                self._in_force = wanted
 
-    def _take_back(self, refused: SessionConfig, known: SessionConfig) -> None:
-        if self._refresh(self.asked).instructions == refused.instructions:
-            self._restore(known)
+    def _refused(self, refused: Wanted, known: Wanted) -> None:
+        if refused.config.tools != known.config.tools:
+            self._refused_tools = refused.config.tools
+        self._take_back(refused, known)
+
+    def _take_back(self, refused: Wanted, known: Wanted) -> None:
+        self.asked = known.asked
+        if self._refresh(self.asked).instructions == refused.config.instructions:
+            self._restore(known.config)
 
 
 def check_arguments(

@@ -12,7 +12,13 @@ from .history import Entry, History
 from .output import Output
 from .responses import Playback, Response, ResponseState
 from .scheduler import Scheduler
-from .session_events import AudioDelta, TextDelta, TextDone, UserTranscript
+from .session_events import (
+    AudioDelta,
+    TextDelta,
+    TextDone,
+    UserTranscript,
+    UserTranscriptFailed,
+)
 from .session_types import CancelResponse, Command, SessionSettings, TruncateItem
 from .user_turns import MAX_TURNS, UserTurns
 
@@ -105,10 +111,11 @@ class Conversation:
             self.speech_stopped(event.item_id, answered=False)
         self.turns.hear(turn, event, hurry=bool(self._waiting))
 
-    def transcript_failed(self, code: str | None) -> None:
-        """The user's speech could not be transcribed: nothing of it will be shown."""
-        logger.warning("A turn of the user was not transcribed: %s", code or "unknown")
-        self.turns.settle()
+    def transcript_failed(self, event: UserTranscriptFailed) -> None:
+        """A turn could not be transcribed: nothing of it will be shown."""
+        why = event.code or "unknown"
+        logger.warning("A turn of the user was not transcribed: %s", why)
+        self.turns.fail(event.item_id)
 
     def audio(self, event: AudioDelta) -> None:
         """Take a piece of the agent's speech."""
@@ -150,7 +157,7 @@ class Conversation:
             self._show(response)
 
     def response_started(self, response: Response) -> None:
-        """A response of the provider's own ends the user's turn."""
+        """A response that nothing called for ends the turn of a user who seems to speak."""
         if response.unasked:
             self.speech_stopped(None, answered=False)
 
@@ -225,6 +232,7 @@ class Conversation:
                 TruncateItem(item.id, int(item.heard_s(now) * 1000))
                 for item in response.spoken
                 if item.id is not None and (item.plays_until > now or not over)
+                if not response.orphaned
             ]
             self._show_cut(response, now, announce=announce, over=over)
             self._scheduler.cut(response)
@@ -239,15 +247,18 @@ class Conversation:
         if self.turns.speaking:
             self.turns.stop(None, transcribed=False)
         self.turns.settle()
-        self.forget()
+        self._forget_session()
+        self._playback.lost()
 
     def forget(self) -> None:
-        """Forget what belongs to a session that is gone."""
+        """Forget everything; nothing of it is heard any more."""
+        self._forget_session()
+        self._playback = Playback()
+
+    def _forget_session(self) -> None:
         self._stop_waiting()
         self.turns.forget()
         self._waiting.clear()
-        self._entries.clear()
-        self._playback = Playback()
 
     async def _interrupt(self) -> None:
         """Barge in, at once or when the user has spoken for long enough."""

@@ -118,7 +118,7 @@ class History:
 
     def trim(self, keep: int) -> list[str]:
         """Forget all but the newest messages; returns the ids of what they consist of."""
-        known = [entry for entry in self._entries if not entry.forgotten]
+        known = [entry for entry in self._entries if entry.tellable]
         old = known[: max(0, len(known) - keep)]
         for entry in old:
             entry.forgotten = True  # and kept, so that `merge` does not bring it back

@@ -32,6 +32,12 @@ def add_usage(one: Usage, other: Usage) -> Usage:
     return Usage(*(b if a is None else a if b is None else a + b for a, b in counts))
 
 
+def _gap(text: str, following: str) -> str:
+    """What separates the texts of two responses."""
+    apart = text[-1:].isspace() or following[:1].isspace()
+    return " " if text and following and not apart else ""
+
+
 @dataclass
 class ResponseFinal(LLMResponseFinal):
     """The end of a response, with its tokens in detail: those cached, and those of audio."""
@@ -60,11 +66,16 @@ class Reply:
     started_at: float = field(default_factory=time.perf_counter)
     first_ms: float | None = None
     count: int = 0
+    last: TextDelta | None = None
     item_id: str | None = None
     original: object = None
 
     def send(self, delta: TextDelta) -> None:
         """Hand the caller the next delta; nothing once the reply has ended."""
+        if self.last is not None and self.last.response_id != delta.response_id:
+            text = _gap(self.last.text, delta.text) + delta.text
+            delta = structs.replace(delta, text=text)
+        self.last = delta
         if not self.ended.is_set():
             self.deltas.send_nowait(delta)
 
@@ -107,8 +118,11 @@ class Reply:
 
     def final(self, model: str) -> ResponseFinal:
         """All that was said, and what it took."""
+        said = ""
+        for text in map(str, self.texts):
+            said += _gap(said, text) + text
         return ResponseFinal(
-            text="".join(map(str, self.texts)),
+            text=said,
             item_id=self.item_id,
             latency_ms=ms_since(self.started_at),
             time_to_first_token_ms=self.first_ms,
@@ -140,6 +154,9 @@ class Request:
     replies: list[Reply] = field(default_factory=list)
     id: str = ""  # of the last time that it was sent
     asked_at: float = 0.0
+    first_asked_at: float = 0.0  # of this session
+    by_itself: bool = False  # the provider goes on without being asked
+    for_user: bool = False  # the user waits for it, too, or alone
     sent: bool = False
     told: bool = False  # its prompt is in the history
     wanted: bool = True

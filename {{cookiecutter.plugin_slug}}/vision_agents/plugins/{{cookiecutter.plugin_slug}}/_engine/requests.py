@@ -70,7 +70,7 @@ class Requests:
                 try:
                     delta = await reply.next(self._timeout_s)
                 except TimeoutError:
-                    await self._time_out(reply, request)
+                    await self._time_out(reply)
                     continue
                 if delta is None:
                     break
@@ -94,12 +94,12 @@ class Requests:
                 self._history.add(message, told=True)
         request.told = True
 
-    async def _time_out(self, reply: Reply, request: Request) -> None:
+    async def _time_out(self, reply: Reply) -> None:
         """End a caller for which nothing came, unless there is a reason to wait on."""
         error: Exception
         if self._connection.session is None:
             error = SessionError("the connection is lost", temporary=True)
-        elif reply.waits_for or self._scheduler.waits(request, reply):
+        elif reply.waits_for or self._scheduler.waits(reply):
             return
         else:
             error = TimeoutError(f"no response within {self._timeout_s:g} s")
@@ -111,7 +111,7 @@ class Requests:
         """Stop what a caller no longer reads."""
         self._scheduler.withdraw(reply)
         for response in [*self._scheduler.active.values()]:
-            if response.replies == [reply]:
+            if response.replies == [reply] and not response.for_user:
                 # The flow's answer to an announcement also clears what was said before.
                 announce = not response.silent
                 commands = self._conversation.cut([response], announce=announce)

@@ -13,8 +13,8 @@ MAX_PLAYING = 64
 """How many responses being heard, and how many spoken items of each, are remembered."""
 
 
-WORDS_PER_S = 2.5
-"""How fast speech is taken to be where nothing tells how long it will be (WebRTC)."""
+WORDS_PER_S, FAST_WORDS_PER_S = 2.5, 5.0
+"""How fast speech is taken to be of which more may come, over a track and at most."""
 
 
 class ResponseState(Enum):
@@ -35,16 +35,24 @@ class SpokenItem:
 
     id: str | None
     plays_from: float
-    received_s: float = 0.0
+    plays_until: float
+    before_s: float = 0.0  # what was heard of it before its last stall
 
     @property
-    def plays_until(self) -> float:
-        """When the last of it so far is heard."""
-        return self.plays_from + self.received_s
+    def received_s(self) -> float:
+        """How much of it came so far."""
+        return self.before_s + self.plays_until - self.plays_from
+
+    def add(self, start: float, duration_s: float) -> None:
+        """Count a piece that is heard from ``start`` on."""
+        if start > self.plays_until:
+            self.before_s, self.plays_from = self.received_s, start
+        self.plays_until = start + duration_s
 
     def heard_s(self, now: float) -> float:
         """How much of it was heard; never more than was received."""
-        return min(self.received_s, max(0.0, now - self.plays_from))
+        heard = min(now, self.plays_until) - self.plays_from
+        return self.before_s + max(0.0, heard)
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +62,10 @@ class Response:
     Attributes:
         replies: the callers that it is for; none where it answers the user.
         aside: out of band: for its caller alone.
-        unasked: of the provider's own accord.
+        unasked: of the provider's own accord, and no answer was due.
+        for_user: the user waits for it, whoever else does.
         stopped: the provider ended it by itself.
+        orphaned: its session is gone, and its speech may still be heard.
         open_calls: tools it called that did not finish.
         calls: how many tools it called.
         answers: its tools' results start another response.
@@ -65,8 +75,10 @@ class Response:
     replies: list[Reply] = field(default_factory=list)
     aside: bool = False
     unasked: bool = False
+    for_user: bool = False
     state: ResponseState = ResponseState.ACTIVE
     stopped: bool = False
+    orphaned: bool = False
     interrupted: bool = False
     started_at: float = field(default_factory=time.perf_counter)
     active_at: float = field(default_factory=time.perf_counter)
@@ -104,20 +116,24 @@ class Response:
         """The words that were heard, by the measure that truncation uses."""
         items = {item.id: item for item in self.spoken}
         heard: list[str] = []
-        for (item_id, _), pieces in self.text.parts.items():
-            text, item = "".join(pieces), items.get(item_id)
-            if item is not None and item.plays_until > now:
+        for key, pieces in self.text.parts.items():
+            text, item = "".join(pieces), items.get(key[0], items.get(None))
+            if key not in self.text.written:
                 words = text.split(" ")
-                share = item.heard_s(now) / item.received_s
-                text = " ".join(words[: int(len(words) * share)])
-            elif item is None and None in items and self.state is ResponseState.ACTIVE:
-                # Speech of a track comes as it is heard, and its text long before.
-                words = text.split(" ")
-                text = " ".join(
-                    words[: math.ceil(items[None].received_s * WORDS_PER_S)]
-                )
+                text = " ".join(words[: self._words_heard(len(words), item, now)])
             heard.append(text)
         return "".join(heard).strip()
+
+    def _words_heard(self, count: int, item: SpokenItem | None, now: float) -> int:
+        if item is None:
+            return 0  # its text came, and nothing of its speech
+        heard_s = item.heard_s(now)
+        words = int(count * heard_s / item.received_s)
+        if self.state is ResponseState.DONE:
+            return words
+        # Text comes before its speech, and that of a track long before.
+        per_s = WORDS_PER_S if item.id is None else FAST_WORDS_PER_S
+        return min(words, math.ceil(heard_s * per_s))
 
 
 class Playback:
@@ -130,15 +146,16 @@ class Playback:
     def add(self, response: Response, item_id: str | None, duration_s: float) -> None:
         """Count a piece of audio that was received."""
         now = time.perf_counter()
+        start = max(now, self.plays_until)
         if not response.spoken or response.spoken[-1].id != item_id:
-            response.spoken.append(SpokenItem(item_id, max(now, self.plays_until)))
+            response.spoken.append(SpokenItem(item_id, start, start))
             del response.spoken[:-MAX_PLAYING]
             for each in [r for r in self._playing.values() if r.plays_until <= now]:
                 del self._playing[each.id]
         if response.id not in self._playing:
             self._playing[response.id] = response
-        response.spoken[-1].received_s += duration_s
-        self.plays_until = max(now, self.plays_until) + duration_s
+        response.spoken[-1].add(start, duration_s)
+        self.plays_until = start + duration_s
 
     def unheard(self, now: float) -> list[Response]:
         """Responses of which something was received and not heard yet."""
@@ -154,3 +171,8 @@ class Playback:
             self._playing.pop(response.id, None)
         ends = (response.plays_until for response in self._playing.values())
         self.plays_until = max(ends, default=now)
+
+    def lost(self) -> None:
+        """The session is gone: what came of it is still heard, and cannot be truncated."""
+        for response in self._playing.values():
+            response.orphaned = True

@@ -6,12 +6,12 @@ docs/responses.md of the template for the table of states.
 """
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from functools import partial
 
 from .bounded import BoundedDict
 from .errors import ResponseError, SessionError
@@ -23,6 +23,9 @@ from .session_types import Traits
 
 TURN_S = 2.0
 """How long the provider may take to begin its answer to the user's turn."""
+
+OWED_S = 60.0
+"""How long after the user's turn a lost session still owes its answer."""
 
 GRACE_S = 0.25
 """A response that is silent is given up so much later than its caller gives it up."""
@@ -83,12 +86,14 @@ class Scheduler:
         )
         self._changed = asyncio.Event()
         self._due_at = 0.0  # when the user's turn ended
+        self._owed_since = -OWED_S  # the same, until it is answered or interrupted
         self._spoke_at = 0.0  # when it began
 
     @property
     def busy(self) -> bool:
-        """Something is asked for or being said."""
-        return bool(self._asked or self._waiting or self.active)
+        """Something is asked for, due or being said."""
+        due = self.turn is Turn.DUE
+        return due or bool(self._asked or self._waiting or self.active)
 
     @property
     def interrupts(self) -> bool:
@@ -97,11 +102,17 @@ class Scheduler:
 
     def ask(self, request: Request) -> None:
         """Ask for a response as soon as the conversation is free."""
-        if request.kind is Kind.CONTINUATION:
-            for other in self._waiting:
-                if other.kind is Kind.CONTINUATION:
-                    other.replies += request.replies  # one response covers both
-                    return
+        request.for_user = not request.replies
+        for other in self._waiting:
+            if Kind.PROMPT not in (request.kind, other.kind):
+                # One response covers both.
+                other.replies = other.replies + request.replies
+                other.for_user = other.for_user or request.for_user
+                other.by_itself = other.by_itself and request.by_itself
+                if request.kind is Kind.CONTINUATION:
+                    other.kind = request.kind
+                self.wake()
+                return
         self._waiting.append(request)
         self.wake()
 
@@ -112,9 +123,6 @@ class Scheduler:
     def user_started(self) -> None:
         """The user begins to speak."""
         self.user_speaks, self._spoke_at = True, time.perf_counter()
-        if self.turn is Turn.DUE:
-            # A response that begins before this turn ends answers the one before.
-            self.turn = Turn.UNWANTED
         self.wake()
 
     def user_stopped(self) -> None:
@@ -122,22 +130,27 @@ class Scheduler:
         self.user_speaks = False
         self.turn = Turn.DUE if self.answers_turns else Turn.NONE
         self._due_at = time.perf_counter()
+        if self.turn is Turn.DUE:
+            self._owed_since = self._due_at
         self.wake()
 
     def started(self, event: ResponseStarted) -> Response | None:
         """Take in a response that begins; None if it is not wanted and has to be cancelled."""
-        request: Request | None = None
+        request, due = None, self.turn is not Turn.NONE
         if event.request_id is not None:
             self._names_requests = True
             request = self._asked.pop(event.request_id, None)
             wanted = request is not None and request.wanted
-        elif self.turn is not Turn.NONE or self._names_requests or not self._asked:
+        elif due or self._names_requests or not self._asked:
             wanted, self.turn = self.turn is not Turn.UNWANTED, Turn.NONE
         else:
             request = self._asked.pop(next(iter(self._asked)))
             wanted = request.wanted
         response = self.active[event.response_id] = Response(event.response_id)
-        response.unasked = request is None
+        response.unasked = request is None and not self._owed
+        response.for_user = request is None or request.for_user
+        if response.for_user:
+            self._owed_since = -OWED_S
         if request is not None:
             response.replies = request.replies
             for reply in response.replies:
@@ -147,7 +160,7 @@ class Scheduler:
             # It saw the results of the tools that finished: no need to ask for another.
             for covered in [r for r in self._waiting if r.kind is Kind.CONTINUATION]:
                 self._waiting.remove(covered)
-                response.replies += covered.replies
+                response.replies = response.replies + covered.replies
                 for reply in covered.replies:
                     reply.texts.append(response.text)
         if not response.aside:
@@ -172,7 +185,8 @@ class Scheduler:
     def done(self, response: Response) -> None:
         """Count a response as over: whatever still comes of it is late."""
         response.state = ResponseState.DONE
-        if self.current is not None and self.current.id == UNKNOWN:
+        unknown = self.current is not None and self.current.id == UNKNOWN
+        if unknown and not response.aside:
             self.current = response  # the one that a request was refused for
         self.active.pop(response.id, None)
         self._ended[response.id] = None
@@ -198,13 +212,12 @@ class Scheduler:
     def withdraw(self, reply: Reply | None = None) -> None:
         """Take back all requests of the conversation, or those of one caller."""
         for request in [*self._waiting, *self._asked.values()]:
-            if (
-                request.form.out_of_band
-                if reply is None
-                else reply not in request.replies
-            ):
-                continue
-            request.wanted = False
+            if reply is None:
+                request.wanted = request.wanted and request.form.out_of_band
+            elif reply in request.replies:
+                request.replies = [r for r in request.replies if r is not reply]
+                others = request.for_user or bool(request.replies)
+                request.wanted = request.wanted and others
         for each in (
             [each for each in self.replies if not each.aside]
             if reply is None
@@ -212,16 +225,19 @@ class Scheduler:
         ):
             each.end()
         self._waiting = deque(request for request in self._waiting if request.wanted)
-        if reply is None and self.turn is Turn.DUE:
-            self.turn = Turn.UNWANTED
+        if reply is None:
+            self._owed_since = -OWED_S
+            if self.turn is Turn.DUE:
+                self.turn = Turn.UNWANTED
         self.wake()
 
-    def waits(self, request: Request, reply: Reply) -> bool:
-        """The request was just sent, or not yet, or its response goes on, if only in speech."""
+    def waits(self, reply: Reply) -> bool:
+        """A request of a caller's was just sent, or not yet, or a response goes on."""
         since = time.perf_counter() - self._timeout_s
-        answers = (r for r in self.active.values() if reply in r.replies)
-        going_on = any(response.active_at > since for response in answers)
-        return going_on or request.asked_at > since or request in self._waiting
+        moments = [r.active_at for r in self.active.values() if reply in r.replies]
+        moments += [r.asked_at for r in self._asked.values() if reply in r.replies]
+        waiting = any(reply in request.replies for request in self._waiting)
+        return waiting or any(moment > since for moment in moments)
 
     def refused(self, fault: Fault) -> bool:
         """Take in an error; returns whether it was a request's, and dealt with."""
@@ -231,7 +247,9 @@ class Scheduler:
         request = self._asked.pop(request_id or "", None)
         if request is None:
             return False
-        if fault.busy and request.wanted:
+        tried_s = time.perf_counter() - request.first_asked_at
+        again = not request.form.out_of_band and tried_s < self._timeout_s
+        if fault.busy and request.wanted and again:
             if self.current is None or self.current.state is ResponseState.DONE:
                 # One that was never announced here: wait for its end, or for the bound.
                 self.current = Response(UNKNOWN)
@@ -245,10 +263,15 @@ class Scheduler:
 
     def lost(self, error: SessionError) -> bool:
         """End what a lost session was asked; returns whether it owes the user an answer."""
-        owed = self.turn is Turn.DUE
+        owed = self._owed
         for request in reversed(self._asked.values()):
             if request.wanted and (request.kind is not Kind.PROMPT or not request.sent):
                 self._waiting.appendleft(request)
+        # The next session is asked for the user's turn where it knows what was said.
+        owed = owed or any(request.kind is Kind.TURN for request in self._waiting)
+        self._waiting = deque(r for r in self._waiting if r.kind is not Kind.TURN)
+        for request in self._waiting:
+            request.by_itself, request.first_asked_at = False, 0.0
         for response in self.active.values():
             owed = owed or (
                 response.silent and not response.replies and not response.interrupted
@@ -260,7 +283,9 @@ class Scheduler:
         self.active.clear()
         self._ended.clear()
         self.turn, self.current, self.user_speaks = Turn.NONE, None, False
-        return owed and not any(request.kind is Kind.TURN for request in self._waiting)
+        self._owed_since = -OWED_S
+        # A continuation answers the turn, too: it sees all that was said.
+        return owed and not any(r.kind is Kind.CONTINUATION for r in self._waiting)
 
     def end(self, error: SessionError | None = None) -> None:
         """Forget everything; callers end with the error, or with what they have."""
@@ -274,27 +299,33 @@ class Scheduler:
         try:
             while True:
                 self._changed.clear()
-                self._expire()
+                next_s = self._expire()
                 request = next(filter(self._may_go, self._waiting), None)
                 if request is not None:
                     await self._send_one(session, request)
                     continue
                 try:
-                    async with asyncio.timeout(self._next_look_s()):
+                    async with asyncio.timeout(next_s):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
         except SessionError as error:
             logger.debug("Requests wait for the next session: %s", error)
 
+    @property
+    def _owed(self) -> bool:
+        """The user's turn was not answered, or not yet."""
+        return self._owed_since + OWED_S > time.perf_counter()
+
     async def _send_one(self, session: Session, request: Request) -> None:
         self._waiting.remove(request)
         request.asked_at, request.sent = time.perf_counter(), False
+        request.first_asked_at = request.first_asked_at or request.asked_at
         request.id = new_request_id()  # a provider may refuse an id that it had before
         self._asked[request.id] = request
         try:
-            if self._traits.continues_after_tools and request.kind is Kind.CONTINUATION:
-                return  # nothing to send: the provider goes on by itself
+            if request.by_itself:
+                return
             await self._send(session, request)
         except SessionError:
             if self._asked.pop(request.id, None) is not None and request.wanted:
@@ -316,7 +347,7 @@ class Scheduler:
         if self.turn is not Turn.NONE or self._in_band_asked():
             return False
         if request.kind is Kind.CONTINUATION and self.user_speaks:
-            return self._spoke_at + self._timeout_s <= time.perf_counter()
+            return False
         current = self.current
         if current is None or current.state is ResponseState.DONE:
             return True
@@ -330,52 +361,57 @@ class Scheduler:
     def _in_band_asked(self) -> list[Request]:
         return [each for each in self._asked.values() if not each.form.out_of_band]
 
-    def _next_look_s(self) -> float:
-        """Seconds until the next thing that blocks has to be given up."""
-        now = time.perf_counter()
-        moments = [
-            request.asked_at + self._timeout_s for request in self._asked.values()
+    def _expire(self) -> float | None:
+        """Give up what blocks for too long; returns seconds until the next that may."""
+        now, blocking = time.perf_counter(), self._blocking()
+        for until, give_up in blocking:
+            if until <= now:
+                give_up()
+        return min((until - now for until, _ in blocking if until > now), default=None)
+
+    def _blocking(self) -> list[tuple[float, Callable[[], None]]]:
+        """What requests wait for: until when it may block, and what gives it up."""
+        timeout_s = self._timeout_s
+        blocking: list[tuple[float, Callable[[], None]]] = [
+            (each.asked_at + timeout_s, partial(self._give_up_request, each))
+            for each in self._asked.values()
         ]
         if self.turn is not Turn.NONE:
-            moments.append(self._due_at + min(TURN_S, self._timeout_s))
-        if self.user_speaks and self._spoke_at + self._timeout_s > now:
-            moments.append(self._spoke_at + self._timeout_s)
-        give_up_s = self._timeout_s + GRACE_S
-        moments += [response.active_at + give_up_s for response in self._blocking()]
-        return max(0.0, min(moments, default=now + 3600.0) - now)
+            due_until = self._due_at + min(TURN_S, timeout_s)
+            blocking.append((due_until, self._give_up_turn))
+        if self.user_speaks:
+            blocking.append((self._spoke_at + timeout_s, self._give_up_user))
+        responses = list(self.active.values())
+        if self.current is not None and self.current not in responses:
+            responses.append(self.current)
+        for each in responses:
+            if each.state is not ResponseState.DONE and not each.open_calls:
+                until = each.active_at + timeout_s + GRACE_S
+                blocking.append((until, partial(self._give_up_response, each)))
+        return blocking
 
-    def _blocking(self) -> Iterable[Response]:
-        current = self.current
-        unknown = (
-            [current] if current is not None and current.id not in self.active else []
-        )
-        every = itertools.chain(self.active.values(), unknown)
-        return [
-            r for r in every if r.state is not ResponseState.DONE and not r.open_calls
-        ]
+    def _give_up_request(self, request: Request) -> None:
+        del self._asked[request.id]
+        self._fail(request, self._silence())
 
-    def _expire(self) -> None:
-        """Give up what the provider did not answer or end in time."""
-        now = time.perf_counter()
-        silent = f"the provider was silent for {self._timeout_s:g} s"
-        for request in list(self._asked.values()):
-            if request.asked_at + self._timeout_s <= now:
-                del self._asked[request.id]
-                self._fail(request, TimeoutError(silent))
-        if (
-            self.turn is not Turn.NONE
-            and self._due_at + min(TURN_S, self._timeout_s) <= now
-        ):
-            logger.debug("The provider did not answer the user's turn")
-            self.turn = Turn.NONE
-        for response in self._blocking():
-            if response.active_at + self._timeout_s + GRACE_S <= now:
-                logger.warning("A response was given up: %s", silent)
-                response.end_replies(TimeoutError(silent))
-                cut = response.state is ResponseState.CANCELLING
-                self.done(response)
-                if not cut:
-                    self._gave_up(response)
+    def _give_up_turn(self) -> None:
+        logger.debug("The provider did not answer the user's turn")
+        self.turn = Turn.NONE
+
+    def _give_up_user(self) -> None:
+        self.user_speaks = False
+
+    def _give_up_response(self, response: Response) -> None:
+        silence = self._silence()
+        logger.warning("A response was given up: %s", silence)
+        response.end_replies(silence)
+        cut = response.state is ResponseState.CANCELLING
+        self.done(response)
+        if not cut:
+            self._gave_up(response)
+
+    def _silence(self) -> TimeoutError:
+        return TimeoutError(f"the provider was silent for {self._timeout_s:g} s")
 
     def _fail(self, request: Request, error: Exception) -> None:
         if request.wanted:

@@ -15,6 +15,7 @@ class Text:
     """The text of a response, in parts, and what of it has to be shown yet."""
 
     parts: dict[tuple[str | None, int], list[str]] = field(default_factory=dict)
+    written: set[tuple[str | None, int]] = field(default_factory=set)  # without speech
     unshown: list[str] = field(default_factory=list)
     corrected: bool = False  # what was shown has to be replaced
     size: int = 0
@@ -24,9 +25,13 @@ class Text:
         key = (event.item_id, event.content_index)
         new = event.text
         if isinstance(event, TextDone):
+            if event.item_id is None and key not in self.parts and self.parts:
+                key = next(reversed(self.parts))  # its pieces named the item
             gap, *pieces = self.parts.get(key, [""])
             so_far = "".join(pieces)
             if event.text and not event.text.startswith(so_far):
+                if not event.spoken:
+                    self.written.add(key)
                 self.parts[key] = [gap, event.text]
                 self.corrected = True
                 return ""
@@ -38,6 +43,8 @@ class Text:
             apart = not self.parts or self._ends_in_space() or new[0].isspace()
             self.parts[key] = ["" if apart else " "]
             self.size += PART
+            if not event.spoken:
+                self.written.add(key)
             new_text = self.parts[key][0] + new
         else:
             new_text = new

@@ -30,7 +30,8 @@ GRACE_S = 0.1
 
 logger = logging.getLogger(__name__)
 
-_running_call: ContextVar[str] = ContextVar("running_call", default="")
+_Key = tuple[int, str]  # the session, counted, and the id of a call in it
+_running_call: ContextVar[_Key] = ContextVar("running_call", default=(0, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,9 @@ class Tools:
         self._timeout_s = timeout_s
         self._finished = finished
         self._seen: BoundedDict[str, None] = BoundedDict(MAX_CALLS)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._unwanted: set[str] = set()
+        self._sessions = 0
+        self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._unwanted: set[_Key] = set()
         self._slots = asyncio.Semaphore(MAX_RUNNING)
 
     def call(self, session: Session, call: ToolCall, response: Response) -> None:
@@ -90,18 +92,21 @@ class Tools:
         response.open_calls += 1
         for reply in response.replies:
             reply.waits_for += 1
-        task = asyncio.create_task(self._run(session, call, response))
-        self._tasks[call.call_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(call.call_id, None))
+        key = (self._sessions, call.call_id)
+        task = asyncio.create_task(self._run(key, session, call, response))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
     def cancel(self, call_id: str) -> None:
         """Tell nobody the result of a call that the provider took back."""
-        if call_id in self._tasks:
-            self._unwanted.add(call_id)
+        key = (self._sessions, call_id)
+        if key in self._tasks:
+            self._unwanted.add(key)
 
     def forget(self) -> None:
         """Begin anew with a session whose calls have ids of their own."""
         self._seen.clear()
+        self._sessions += 1
 
     async def finish(self) -> None:
         """Let tools finish for a moment, for the provider may need their results."""
@@ -116,16 +121,18 @@ class Tools:
     def _others(self) -> list[asyncio.Task[None]]:
         return [task for key, task in self._tasks.items() if key != _running_call.get()]
 
-    async def _run(self, session: Session, call: ToolCall, response: Response) -> None:
-        _running_call.set(call.call_id)
+    async def _run(
+        self, key: _Key, session: Session, call: ToolCall, response: Response
+    ) -> None:
+        _running_call.set(key)
         result: ToolResult | None = None
         try:
             async with self._slots:
                 result = await self._result(call)
-            if call.call_id in self._unwanted:
+            if key in self._unwanted:
                 result = None
         finally:
-            self._unwanted.discard(call.call_id)
+            self._unwanted.discard(key)
             response.open_calls -= 1
             for reply in response.replies:
                 reply.waits_for -= 1

@@ -1,6 +1,7 @@
 """The user's turns: where they start and end, and their transcripts."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -35,7 +36,11 @@ class TurnState(Enum):
 
 @dataclass(slots=True, eq=False)
 class UserTurn:
-    """One turn of the user; ``heard`` in a final transcript, and ``shown`` as final."""
+    """One turn of the user; ``heard`` in a final transcript, and ``shown`` as final.
+
+    Attributes:
+        waits_until: for its transcript, or for a longer one, in the loop's time.
+    """
 
     item_id: str | None
     participant: Participant | None
@@ -44,6 +49,7 @@ class UserTurn:
     text: str = ""
     heard: bool = False
     shown: bool = False
+    waits_until: float = 0.0
 
 
 class UserTurns:
@@ -61,7 +67,8 @@ class UserTurns:
         self._output = output
         self._history = history
         self._settled = settled
-        self._turns: BoundedDict[str | None, UserTurn] = BoundedDict(MAX_TURNS)
+        self._turns: deque[UserTurn] = deque(maxlen=MAX_TURNS)
+        self._named: BoundedDict[str, UserTurn] = BoundedDict(MAX_TURNS)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -72,14 +79,16 @@ class UserTurns:
     @property
     def awaited(self) -> bool:
         """The transcript of a turn is due."""
-        return any(turn.state is TurnState.ENDED for turn in self._turns.values())
+        return any(turn.state is TurnState.ENDED for turn in self._turns)
 
     def start(self, item_id: str | None, participant: Participant | None) -> None:
         """A turn begins."""
         self.show_finals()
         entry = self._history.begin("user", item_id)
         self.current = UserTurn(item_id, participant, entry)
-        self._turns[item_id] = self.current
+        self._turns.append(self.current)
+        if item_id is not None:
+            self._named[item_id] = self.current
 
     def announce(self, *, ended: bool) -> None:
         """Put the start or the end of the current turn into the output."""
@@ -94,17 +103,19 @@ class UserTurns:
             waits = transcribed and not turn.heard
             turn.state = TurnState.ENDED if waits else TurnState.CLOSED
             self.announce(ended=True)
-            self._settle_in(GROWTH_S if turn.heard else TRANSCRIPT_S)
+            self._wait(turn, GROWTH_S if turn.heard else TRANSCRIPT_S)
 
     def name(self, item_id: str | None) -> None:
-        """The current turn is this item of the conversation."""
-        turn = self.current
-        if turn is None or item_id is None or item_id in self._turns:
+        """A turn is this item of the conversation: the first without a name, or the current."""
+        if self.current is None or item_id is None or item_id in self._named:
             return
-        if turn.item_id is None or turn.state in (TurnState.SPEAKING, TurnState.ENDED):
+        open_turns = [t for t in self._turns if t.state is not TurnState.CLOSED]
+        unnamed = [t for t in [*open_turns, self.current] if t.item_id is None]
+        turn = next(iter(unnamed), self.current)
+        if turn.item_id is None or turn in open_turns:
             turn.item_id = item_id
             turn.entry.name(item_id)
-            self._turns[item_id] = turn
+            self._named[item_id] = turn
 
     def find(self, event: UserTranscript) -> UserTurn | None:
         """Return the turn that a transcript belongs to; None where it begins one."""
@@ -112,8 +123,10 @@ class UserTurns:
         if event.item_id is not None:
             if turn is not None and turn.item_id is None:
                 self.name(event.item_id)
-            return self._turns.get(event.item_id)
-        if turn is None or (turn.state is TurnState.CLOSED and turn.shown):
+            return self._named.get(event.item_id)
+        if turn is None or self.reports_speech:
+            return turn
+        if turn.state is TurnState.CLOSED and turn.shown:
             return None
         grows = event.text.strip().startswith(turn.text)
         return turn if not turn.heard or grows else None
@@ -141,36 +154,58 @@ class UserTurns:
         turn.heard = True
         if turn.state is not TurnState.SPEAKING:
             turn.state = TurnState.CLOSED
-        self._settle_in(GROWTH_S if text and not hurry else 0.0)
+        self._wait(turn, GROWTH_S if text and not hurry else 0.0)
+
+    def fail(self, item_id: str | None) -> None:
+        """Wait no longer for the transcript of a turn, which is the first where none is named."""
+        due = [turn for turn in self._turns if turn.state is TurnState.ENDED]
+        named = self._named.get(item_id) if item_id is not None else None
+        for turn in [named] if named in due else due[:1]:
+            self._wait(turn, 0.0)
 
     def show_finals(self) -> None:
-        """Show as final what was heard of the turns."""
-        for turn in self._turns.values():
-            if turn.heard and turn.text and not turn.shown:
-                turn.shown = True
-                self._output.user_text(turn.participant, turn.text, "final")
+        """Show as final what was heard of the turns, in order."""
+        for turn in self._turns:
+            if turn.state is TurnState.ENDED:
+                return  # its words come first
+            self._show_final(turn)
 
     def settle(self) -> None:
         """Wait no longer for transcripts."""
-        self._stop_timer()
-        for turn in self._turns.values():
-            if turn.state is TurnState.ENDED:
-                turn.state = TurnState.CLOSED
-        self.show_finals()
-        self._settled()
+        for turn in self._turns:
+            turn.waits_until = 0.0
+        self._look()
 
     def forget(self) -> None:
         """Forget turns whose session is gone."""
         self._stop_timer()
         self._turns.clear()
+        self._named.clear()
         self.current = None
 
-    def _settle_in(self, seconds: float) -> None:
+    def _wait(self, turn: UserTurn, seconds: float) -> None:
+        turn.waits_until = asyncio.get_running_loop().time() + seconds
+        self._look()
+
+    def _look(self) -> None:
+        """Show what need not wait any longer; look again when the next turn need not."""
         self._stop_timer()
-        if seconds:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self.settle)
-        else:
-            self.settle()
+        loop = asyncio.get_running_loop()
+        for turn in self._turns:
+            if turn.state is TurnState.ENDED and turn.waits_until <= loop.time():
+                turn.state = TurnState.CLOSED
+        for turn in self._turns:
+            waits = turn.heard and not turn.shown and turn.waits_until > loop.time()
+            if turn.state is TurnState.ENDED or waits:
+                self._timer = loop.call_at(turn.waits_until, self._look)
+                break
+            self._show_final(turn)
+        self._settled()
+
+    def _show_final(self, turn: UserTurn) -> None:
+        if turn.heard and turn.text and not turn.shown:
+            turn.shown, turn.entry.shown = True, turn.text
+            self._output.user_text(turn.participant, turn.text, "final")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
