@@ -56,6 +56,7 @@ class Facts:
         turn_detection: detects the end of the user's turn.
         transcription: transcribes the user's speech.
         transcription_models: a model for the transcripts can be named.
+        transcription_optional: transcription can be switched off.
         partial_transcripts: sends pieces of a transcript before the whole.
         history: can be told an earlier conversation.
         system_messages: takes messages of the role "system".
@@ -126,6 +127,7 @@ class Facts:
     turn_detection: bool = True
     transcription: bool = True
     transcription_models: bool = True
+    transcription_optional: bool = True
     partial_transcripts: bool = True
     history: bool = True
     system_messages: bool = True

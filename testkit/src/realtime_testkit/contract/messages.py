@@ -96,10 +96,17 @@ class Messages(Contract):
 
     @pytest.mark.parametrize("shape", SHAPES)
     async def test_ms1_message_shapes_are_sent(
-        self, llm: Realtime, connection: Connection, shape: str, native: NativeCall
+        self,
+        llm: Realtime,
+        connection: Connection,
+        facts: Facts,
+        shape: str,
+        native: NativeCall,
     ) -> None:
         """Each shape of a message reaches the provider with its roles and texts, and is not edited."""
         given, lines = SHAPES[shape]
+        if [role for role, _ in lines] != ["user"]:
+            facts.need("history")
         before = copy.deepcopy(given)
         asking = begun(final(native(llm, given)))
         request = await connection.wait_for(protocol.CreateResponse)

@@ -143,9 +143,10 @@ class Recovery(Contract):
     ) -> None:
         """The result of a tool that ran when the session was lost is told to the next one.
 
-        The answer that it is for is requested, once.
+        The answer that it is for is requested, once, also where the lost session would have gone
+        on by itself.
         """
-        needs_continuations(facts)
+        facts.need("explicit_requests")
         await connection.send(
             protocol.ResponseStarted("response_1"),
             protocol.ToolCall("response_1", "call_1", "slowly", '{"name": "\\"canary\\""}'),

@@ -149,7 +149,7 @@ class Session(Contract):
         self, make: Make, provider: Provider, facts: Facts
     ) -> None:
         """transcription=False is sent."""
-        facts.need("transcription")
+        facts.need("transcription", "transcription_optional")
         await make(transcription=False).connect()
         config = (await provider.connection()).config
         assert config is not None

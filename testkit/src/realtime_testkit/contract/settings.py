@@ -286,14 +286,23 @@ class Settings(Contract):
         """Of three changes that are made together, the one that is refused raises, and it alone."""
         facts.need("updates", "acknowledges_updates", "manual_turns")
         provider.rejects = lambda config: config.turn_detection is False
-        provider.reject, provider.acknowledges = "invalid_value", False
+        provider.reject = "invalid_value"
+        held: list[str | bytes] = []
+
+        def hold(frame: str | bytes) -> list[str | bytes]:
+            held.append(frame)
+            return []
+
+        provider.rewrite = hold
         first = begun(llm.update_session(tool_choice="none"))
         await connection.wait_for(protocol.Configure, 2)
         refused = begun(llm.update_session(turn_detection=False))
         last = begun(llm.update_session(instructions="Be another canary."))
-        await fence(connection, record)
-        provider.acknowledges = True
-        await connection.send(protocol.SessionAccepted())
+        while not held:
+            await passes(0.01)
+        provider.rewrite = None
+        for frame in held:
+            await connection.send_raw(frame)
         with pytest.raises((subject.session_error, ValueError)):
             await refused
         await first

@@ -226,7 +226,7 @@ class Transcripts(Contract):
         self, make: Make, provider: Provider, facts: Facts
     ) -> None:
         """With transcription off, the answer's text is emitted at once."""
-        facts.need("speech_events")
+        facts.need("speech_events", "transcription_optional")
         llm = make(transcription=False)
         await llm.connect()
         connection, output = await provider.connection(2), make.listen(llm)

@@ -81,11 +81,11 @@ class Conversation:
     ) -> None:
         """The user begins to speak; told twice it counts once."""
         if self.turns.speaking:
-            self.turns.name(item_id)
+            self.turns.name(item_id, self.turns.current)
             return
         self.turns.start(item_id, self.speaker)
         self._scheduler.user_started()
-        if barges_in and self.busy:
+        if barges_in and (self.busy or self._scheduler.due):
             await self._interrupt()
         self.turns.announce(ended=False)
 
@@ -273,7 +273,8 @@ class Conversation:
     async def _interrupt_later(self, seconds: float) -> None:
         turn = self.turns.current
         await asyncio.sleep(seconds)
-        if turn is self.turns.current and self.turns.speaking and self.busy:
+        still = turn is self.turns.current and self.turns.speaking
+        if still and (self.busy or self._scheduler.due):
             await self.barge_in()
 
     def _stop_waiting(self) -> None:

@@ -91,9 +91,13 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Something is asked for, due or being said."""
-        due = self.turn is Turn.DUE
-        return due or bool(self._asked or self._waiting or self.active)
+        """Something is asked for or being said."""
+        return bool(self._asked or self._waiting or self.active)
+
+    @property
+    def due(self) -> bool:
+        """The user's turn is about to be answered."""
+        return self.turn is Turn.DUE
 
     @property
     def interrupts(self) -> bool:
@@ -149,7 +153,7 @@ class Scheduler:
         response = self.active[event.response_id] = Response(event.response_id)
         response.unasked = request is None and not self._owed
         response.for_user = request is None or request.for_user
-        if response.for_user:
+        if wanted and response.for_user:
             self._owed_since = -OWED_S
         if request is not None:
             response.replies = request.replies

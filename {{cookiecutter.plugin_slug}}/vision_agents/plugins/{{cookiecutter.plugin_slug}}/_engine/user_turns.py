@@ -99,19 +99,24 @@ class UserTurns:
         """The current turn ended."""
         turn = self.current
         if turn is not None:
-            self.name(item_id)
+            self.name(item_id, turn)
             waits = transcribed and not turn.heard
             turn.state = TurnState.ENDED if waits else TurnState.CLOSED
             self.announce(ended=True)
             self._wait(turn, GROWTH_S if turn.heard else TRANSCRIPT_S)
 
-    def name(self, item_id: str | None) -> None:
-        """A turn is this item of the conversation: the first without a name, or the current."""
+    def name(self, item_id: str | None, turn: UserTurn | None = None) -> None:
+        """A turn is this item of the conversation.
+
+        Args:
+            item_id: the item; nothing changes without one.
+            turn: the turn; without one the first that has no name, or the current.
+        """
         if self.current is None or item_id is None or item_id in self._named:
             return
         open_turns = [t for t in self._turns if t.state is not TurnState.CLOSED]
         unnamed = [t for t in [*open_turns, self.current] if t.item_id is None]
-        turn = next(iter(unnamed), self.current)
+        turn = turn or next(iter(unnamed), self.current)
         if turn.item_id is None or turn in open_turns:
             turn.item_id = item_id
             turn.entry.name(item_id)
