@@ -11,8 +11,8 @@ from tests.generated import Plugin, state_of
 # Frames, locks and what tools leave are not counted.
 LIMITS = {  # name: (target, limit)
     "files": (45, 51),
-    "lines": (4500, 6590),
-    "lines of _engine": (2200, 4295),
+    "lines": (4500, 6605),
+    "lines of _engine": (2200, 4312),
     "acme_realtime.py": (350, 417),
     "client.py": (250, 250),
     "wire.py": (550, 650),
