@@ -265,6 +265,27 @@ class Messages(Contract):
         told = _as_heard(_told(again))
         assert told == [("assistant", CUT), ("user", "Stop, canary.")]
 
+    async def test_ms2_answers_whose_ids_come_again_are_told(
+        self,
+        llm: Realtime,
+        provider: Provider,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+    ) -> None:
+        """Answers of two sessions that have the same id are both told to a third session."""
+        facts.need("history")
+        lines: list[Line] = []
+        for number in (1, 2):
+            lines.append(("assistant", f"Canary {number}"))
+            await say(connection, text=f"Canary {number}")
+            await fence(connection, record)
+            connection.abort()
+            connection = await provider.connection(number + 1)
+            await record.up(number + 1)
+        await fence(connection, record)
+        assert _told(connection) == lines
+
     async def test_ms2_repeated_lines_are_told_each_time(
         self,
         flow: AgentFlow,

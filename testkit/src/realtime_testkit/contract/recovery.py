@@ -196,30 +196,6 @@ class Recovery(Contract):
         assert not again.received(protocol.CreateResponse)
         assert "It is sunny" in _told(again)
 
-    async def test_rc1_result_that_starts_no_answer_is_told(
-        self,
-        llm: Realtime,
-        tools: Weather,
-        provider: Provider,
-        connection: Connection,
-        record: EventRecorder,
-    ) -> None:
-        """The result of an interrupted answer's tool is told to the session that follows."""
-        await connection.send(
-            protocol.ResponseStarted("response_1"),
-            protocol.ToolCall("response_1", "call_1", "slowly", "{}"),
-        )
-        await tools.begun.first(str)
-        await llm.interrupt()
-        await fence(connection, record)
-        connection.abort()
-        again = await self._again(provider, record)
-        await fence(again, record)
-        tools.goes_on.set()
-        await again.wait_for(protocol.AddMessage)
-        assert "ready" in _told(again)
-        assert not again.received(protocol.CreateResponse)
-
     async def test_rc1_interrupted_tools_result_starts_no_answer(
         self,
         llm: Realtime,
@@ -228,7 +204,7 @@ class Recovery(Contract):
         connection: Connection,
         record: EventRecorder,
     ) -> None:
-        """A tool of an interrupted answer starts no answer in the next session."""
+        """The result of an interrupted answer's tool is told to the next session, and not answered."""
         await connection.send(
             protocol.ResponseStarted("response_1"),
             protocol.ToolCall("response_1", "call_1", "slowly", "{}"),
@@ -240,6 +216,8 @@ class Recovery(Contract):
         again = await self._again(provider, record)
         tools.goes_on.set()
         await record.first(ToolEndEvent)
+        await again.wait_for(protocol.AddMessage)
+        assert "ready" in _told(again)
         await fence(again, record)
         await fence(again, record)
         assert not again.received(protocol.CreateResponse)

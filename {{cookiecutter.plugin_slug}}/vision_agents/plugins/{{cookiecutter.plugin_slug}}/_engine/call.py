@@ -322,8 +322,6 @@ class Call:
         if self._sender is not None:
             self._sender.cancel()
         active = list(self.scheduler.active.values())
-        for response in active:
-            response.orphaned = True
         going_on = [response for response in active if not response.interrupted]
         ended = error or SessionError("the provider ended the session")
         owed = self.scheduler.lost(ended)
@@ -336,7 +334,7 @@ class Call:
         for response in going_on:
             # Its tools run on, and the next session is told their results.
             response.interrupted, response.state = False, ResponseState.DONE
-            self._continue(response)
+            self._continue(response, told_here=False)
         if owed and self.history.ends_unanswered:
             self.scheduler.ask(Request(Kind.TURN))
         elif owed:
@@ -387,8 +385,11 @@ class Call:
         else:
             response.end_replies()
 
-    def _continue(self, response: Response) -> None:
-        """Ask for the response that follows a response's tools, once they all finished."""
+    def _continue(self, response: Response, *, told_here: bool = True) -> None:
+        """Ask for the response that follows a response's tools, once they all finished.
+
+        A provider that goes on by itself does so in the session that was told the results.
+        """
         over = response.state is ResponseState.DONE and not response.interrupted
         if not over or not response.calls or response.open_calls:
             return
@@ -398,7 +399,7 @@ class Call:
         elif not replies or any(not reply.ended.is_set() for reply in replies):
             by_itself = self._client.traits.continues_after_tools
             request = Request(Kind.CONTINUATION, replies=replies)
-            request.by_itself = by_itself and not response.orphaned
+            request.by_itself = by_itself and told_here
             self.scheduler.ask(request)
 
     async def _tool_finished(
@@ -408,16 +409,16 @@ class Call:
         response: Response,
         result: ToolResult | None,
     ) -> None:
+        known = session is self.connection.session
         if result is not None:
             response.answers = response.answers or result.respond
-            known = session is self.connection.session
             if known:
                 await self.tell(AddToolResult(call.call_id, call.name, result.output))
             self.history.add(result_message(call.name, result.output), told=known)
             if not known:
                 self.sync_soon()
         response.active_at = time.perf_counter()
-        self._continue(response)
+        self._continue(response, told_here=known)
         self.scheduler.wake()
 
     async def _sync(self) -> None:

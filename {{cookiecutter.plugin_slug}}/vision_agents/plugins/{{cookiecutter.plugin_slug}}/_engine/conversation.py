@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .audio import decode
-from .bounded import BoundedDict
-from .history import Entry, History
+from .history import History
 from .output import Output
 from .responses import Playback, Response, ResponseState
 from .scheduler import Scheduler
@@ -61,7 +60,6 @@ class Conversation:
         self._clear_output = clear_output
         self._tell = tell
         self._playback = Playback()
-        self._entries: BoundedDict[str, Entry] = BoundedDict(MAX_TURNS)
         self._waiting: list[Response] = []  # their text waits for the user's
 
     @property
@@ -151,9 +149,9 @@ class Conversation:
             for reply in response.replies:
                 reply.send(TextDelta(response.id, new, *parts))
         if not response.aside:
-            if response.id not in self._entries:
-                self._entries[response.id] = self._history.begin("assistant")
-            self._entries[response.id].name(event.item_id)
+            if response.entry is None:
+                response.entry = self._history.begin("assistant")
+            response.entry.name(event.item_id)
             self._show(response)
 
     def response_started(self, response: Response) -> None:
@@ -167,8 +165,8 @@ class Conversation:
         if response.aside:
             return
         text = str(response.text).strip()
-        if entry := self._entries.get(response.id):
-            entry.text = text
+        if response.entry is not None:
+            response.entry.text = text
         if text:
             self._show(response)
         else:
@@ -286,7 +284,7 @@ class Conversation:
         self, response: Response, now: float, *, announce: bool, over: bool
     ) -> None:
         text = str(response.text).strip()
-        if entry := self._entries.get(response.id):
+        if entry := response.entry:
             entry.text, entry.shown = response.heard_text(now), text
         if response.aside:
             return

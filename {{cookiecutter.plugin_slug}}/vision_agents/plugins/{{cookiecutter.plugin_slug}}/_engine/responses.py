@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from .bounded import BoundedDict
+from .history import Entry
 from .replies import Reply
 from .text import Text
 
@@ -66,6 +67,7 @@ class Response:
         for_user: the user waits for it, whoever else does.
         stopped: the provider ended it by itself.
         orphaned: its session is gone, and its speech may still be heard.
+        entry: its place in the history; none until it has text.
         open_calls: tools it called that did not finish.
         calls: how many tools it called.
         answers: its tools' results start another response.
@@ -85,6 +87,7 @@ class Response:
     first_audio_at: float | None = None
     spoken: list[SpokenItem] = field(default_factory=list)
     text: Text = field(default_factory=Text)
+    entry: Entry | None = None
     odd_byte: bytes = b""
     calls: int = 0
     open_calls: int = 0
@@ -141,7 +144,7 @@ class Playback:
 
     def __init__(self) -> None:
         self.plays_until = 0.0
-        self._playing: BoundedDict[str, Response] = BoundedDict(MAX_PLAYING)
+        self._playing: BoundedDict[Response, None] = BoundedDict(MAX_PLAYING)
 
     def add(self, response: Response, item_id: str | None, duration_s: float) -> None:
         """Count a piece of audio that was received."""
@@ -150,29 +153,25 @@ class Playback:
         if not response.spoken or response.spoken[-1].id != item_id:
             response.spoken.append(SpokenItem(item_id, start, start))
             del response.spoken[:-MAX_PLAYING]
-            for each in [r for r in self._playing.values() if r.plays_until <= now]:
-                del self._playing[each.id]
-        if response.id not in self._playing:
-            self._playing[response.id] = response
+            for each in [r for r in self._playing if r.plays_until <= now]:
+                del self._playing[each]
+        if response not in self._playing:
+            self._playing[response] = None
         response.spoken[-1].add(start, duration_s)
         self.plays_until = start + duration_s
 
     def unheard(self, now: float) -> list[Response]:
         """Responses of which something was received and not heard yet."""
-        return [
-            response
-            for response in self._playing.values()
-            if response.plays_until > now
-        ]
+        return [response for response in self._playing if response.plays_until > now]
 
     def silence(self, responses: list[Response], now: float) -> None:
         """Count responses as cut off: nothing more of them is heard."""
         for response in responses:
-            self._playing.pop(response.id, None)
-        ends = (response.plays_until for response in self._playing.values())
+            self._playing.pop(response, None)
+        ends = (response.plays_until for response in self._playing)
         self.plays_until = max(ends, default=now)
 
     def lost(self) -> None:
         """The session is gone: what came of it is still heard, and cannot be truncated."""
-        for response in self._playing.values():
+        for response in self._playing:
             response.orphaned = True

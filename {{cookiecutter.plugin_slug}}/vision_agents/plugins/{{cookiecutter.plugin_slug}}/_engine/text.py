@@ -30,8 +30,6 @@ class Text:
             gap, *pieces = self.parts.get(key, [""])
             so_far = "".join(pieces)
             if event.text and not event.text.startswith(so_far):
-                if not event.spoken:
-                    self.written.add(key)
                 self.parts[key] = [gap, event.text]
                 self.corrected = True
                 return ""
