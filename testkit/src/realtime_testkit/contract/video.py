@@ -123,12 +123,14 @@ class Video(Contract):
         await llm.connect()
         connection = await provider.connection()
         shared = VideoForwarder(camera, fps=30)
+        start = time.monotonic()
         await llm.watch_video_track(camera, shared_forwarder=shared)
         await connection.wait_for(SEEN)
-        before, start = len(connection.received(SEEN)), time.monotonic()
-        await connection.wait_for(SEEN, before + 5)
-        lasted = time.monotonic() - start
-        assert 0.7 < lasted < 2.0, f"5 frames at fps=5 took {lasted:.2f} s"
+        first = time.monotonic()
+        await connection.wait_for(SEEN, 6)
+        sixth = time.monotonic()
+        assert sixth - start > 0.8, f"6 frames at fps=5 came within {sixth - start:.2f} s"
+        assert sixth - first < 3.5, f"5 more frames at fps=5 took {sixth - first:.2f} s"
 
     async def test_vd1_slow_forwarder_is_enough(
         self, make: Make, provider: Provider, camera: Camera, facts: Facts
