@@ -5,6 +5,7 @@ from realtime_testkit import protocol
 from realtime_testkit.protocol import UnsupportedEvent
 from realtime_testkit.providers import Connection
 from realtime_testkit.providers.openai import Provider
+from realtime_testkit.providers.openai.reader import REQUEST_KEY
 
 from .conversing import Client
 
@@ -128,7 +129,7 @@ async def test_truncation_beyond_the_audio_is_refused_and_noted(
 async def test_a_request_is_answered_with_its_metadata(
     connection: Connection, listener: Client
 ) -> None:
-    metadata = {"request_id": "mine", "more": "words"}
+    metadata = {REQUEST_KEY: "mine", "more": "words"}
     await listener.say("response.create", response={"metadata": metadata})
     create = await connection.wait_for(protocol.CreateResponse)
     assert create.request_id == "mine"

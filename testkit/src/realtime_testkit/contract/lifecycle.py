@@ -594,6 +594,38 @@ class Lifecycle(Contract):
         assert cancelled.is_set(), "the tool goes on after close()"
         goes_on.set()
 
+    async def test_lc8_close_starts_no_tool(
+        self, make: Make, provider: Provider, facts: Facts
+    ) -> None:
+        """A call that comes while close() lets another tool finish is not run."""
+        facts.need("tools")
+        llm = make()
+        started = asyncio.Event()
+        called: list[str] = []
+
+        @llm.register_function(description="takes its time")
+        async def look() -> str:
+            started.set()
+            await asyncio.Event().wait()
+            return "never"
+
+        @llm.register_function(description="comes too late")
+        async def order() -> str:
+            called.append("order")
+            return "ordered"
+
+        await llm.connect()
+        connection = await provider.connection()
+        await connection.send(
+            protocol.ResponseStarted("response_1"),
+            protocol.ToolCall("response_1", "call_1", "look", "{}"),
+        )
+        await started.wait()
+        closing = begun(llm.close())
+        await connection.send(protocol.ToolCall("response_1", "call_2", "order", "{}"))
+        await closing
+        assert not called
+
     async def test_lc8_close_inside_a_tool_closes(
         self, make: Make, provider: Provider, facts: Facts
     ) -> None:

@@ -312,6 +312,22 @@ class Recovery(Contract):
         again = await self._again(provider, record)
         await _requested_or_reported(again, record)
 
+    async def test_rc2_second_lost_question_is_reported(
+        self, provider: Provider, connection: Connection, record: EventRecorder, facts: Facts
+    ) -> None:
+        """A turn lost before its transcript came gives an error event after one that is known."""
+        facts.need("history", "transcription", "turn_detection", "speech_events")
+        await hears(connection, "Where is the canary?", "user_1")
+        await connection.send(
+            protocol.UserSpeechStarted("user_2"), protocol.UserSpeechStopped("user_2")
+        )
+        await fence(connection, record)
+        connection.abort()
+        again = await self._again(provider, record)
+        await record.until(lambda: bool(record.errors), "LLMErrorEvent")
+        await fence(again, record)
+        assert len(record.errors) == 1
+
     @pytest.mark.parametrize(
         "how", ["answered", "not to be answered", "interrupted", "interrupted at its start"]
     )

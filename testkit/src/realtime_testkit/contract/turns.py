@@ -528,6 +528,49 @@ class Turns(Contract):
         assert output.speech("response_2") == short
         assert not [said for said in output.agent_said() if "LATE" in said.text]
 
+    async def test_tn2_turn_after_one_that_was_not_answered_is_answered(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        short: bytes,
+    ) -> None:
+        """The next answer is emitted where the one due at interrupt() never begins."""
+        facts.need("speech_events", "turn_detection")
+        await hears(connection, "Is it a canary?", "user_1")
+        await fence(connection, record)
+        await llm.interrupt()
+        await hears(connection, "Hello, canary?", "user_2")
+        await say(connection, audio=short, text="Hello canary")
+        await output.done()
+        assert output.speech() == short
+
+    async def test_tn2_slow_answer_due_at_an_interrupt_is_cancelled(
+        self,
+        llm: Realtime,
+        output: OutputRecorder,
+        connection: Connection,
+        record: EventRecorder,
+        facts: Facts,
+        short: bytes,
+    ) -> None:
+        """The answer due at interrupt() is cancelled, too, if requests no longer wait for it."""
+        facts.need("text", "speech_events", "turn_detection", "request_ids")
+        await hears(connection, "Is it a canary?", "user_1")
+        await fence(connection, record)
+        await llm.interrupt()
+        asked = begun(final(llm.simple_response("Sing something")))
+        request = await connection.wait_for(protocol.CreateResponse)
+        await say(connection, text="La la", request_id=request.request_id)
+        assert (await asked).text == "La la"
+        await say(connection, "response_2", audio=short, text="LATE", status=None)
+        await stops(connection, facts, "response_2")
+        await fence(connection, record)
+        assert not output.chunks("response_2")
+        assert not [said for said in output.agent_said() if "LATE" in said.text]
+
     @pytest.mark.parametrize("by", ["the user", "the app"])
     async def test_tn2_answer_to_an_interrupted_request_is_dropped(
         self,

@@ -63,7 +63,7 @@ MAX_CALLS = 256
 MAX_ID = 1000
 """Longer ids, and names of tools, count as absent: they are kept after their response."""
 
-_REQUEST_KEY = "request_id"  # in a request's metadata
+_REQUEST_KEY = "vision_agents_request"  # in a request's metadata
 {%- if cookiecutter.video == 'yes' %}
 _JPEG = "data:image/jpeg;base64,"
 {%- endif %}

@@ -17,7 +17,7 @@ from .item_store import ItemStore, command_of
 from .session import SessionState, refused
 from .session_schema import Session
 
-REQUEST_KEY = "request_id"
+REQUEST_KEY = "vision_agents_request"
 """A name for a request in its metadata, where a client has no other use for the key."""
 
 MAX_REMEMBERED = 4096

@@ -324,7 +324,7 @@ class Call:
         active = list(self.scheduler.active.values())
         going_on = [response for response in active if not response.interrupted]
         ended = error or SessionError("the provider ended the session")
-        owed = self.scheduler.lost(ended)
+        owed, unheard = self.scheduler.lost(ended), self.conversation.turns.unheard
         self.conversation.lost(active)
         self.tools.forget()
         self._host.disconnected(str(ended), error is None)
@@ -335,9 +335,10 @@ class Call:
             # Its tools run on, and the next session is told their results.
             response.interrupted, response.state = False, ResponseState.DONE
             self._continue(response, told_here=False)
-        if owed and self.history.ends_unanswered:
+        unanswered = self.history.ends_unanswered
+        if owed and unanswered:
             self.scheduler.ask(Request(Kind.TURN))
-        elif owed:
+        if owed and (unheard or not unanswered):
             self._host.error(
                 SessionError("the answer to the user's last turn is lost"), "turn"
             )

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -90,11 +91,11 @@ class History:
             self._add(Entry(message.role, message.text, message.images, told))
 
     def merge(self, messages: Iterable[Message]) -> None:
-        """Add what the agent's conversation holds and this does not."""
+        """Add what the agent's conversation holds and this does not, of the newest messages."""
         known = {
             (e.role, text.strip()) for e in self._entries for text in (e.text, e.shown)
         }
-        for given in messages:
+        for given in deque(messages, MAX_ENTRIES):
             for message in as_commands([given]):
                 if (message.role, message.text.strip()) not in known:
                     at = given.timestamp.timestamp() if given.timestamp else time.time()

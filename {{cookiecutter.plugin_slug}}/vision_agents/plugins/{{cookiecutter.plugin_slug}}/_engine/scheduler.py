@@ -10,7 +10,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from enum import Enum, auto
 from functools import partial
 
 from .bounded import BoundedDict
@@ -39,14 +38,6 @@ UNKNOWN = "unknown"
 logger = logging.getLogger(__name__)
 
 
-class Turn(Enum):
-    """Whether the provider owes the user an answer that nobody asked for."""
-
-    NONE = auto()
-    DUE = auto()
-    UNWANTED = auto()  # due, and to be cancelled: interrupted before it began
-
-
 class Scheduler:
     """The responses asked for, due and in progress.
 
@@ -67,7 +58,6 @@ class Scheduler:
         failed: Callable[[Exception], None],
         gave_up: Callable[[Response], None],
     ) -> None:
-        self.turn = Turn.NONE
         self.answers_turns = True  # the provider answers the user's turn by itself
         self.user_speaks = False
         self.current: Response | None = None  # the newest response of the conversation
@@ -85,7 +75,9 @@ class Scheduler:
             False  # the provider says which request a response answers
         )
         self._changed = asyncio.Event()
-        self._due_at = 0.0  # when the user's turn ended
+        self._due = False  # the user's turn ended a moment ago: its answer comes first
+        self._due_at = 0.0  # when it ended
+        self._declined_until = 0.0  # interrupted before it began: it is cancelled
         self._owed_since = -OWED_S  # the same, until it is answered or interrupted
         self._spoke_at = 0.0  # when it began
 
@@ -97,7 +89,7 @@ class Scheduler:
     @property
     def due(self) -> bool:
         """The user's turn is about to be answered."""
-        return self.turn is Turn.DUE
+        return self._due and not self._declined
 
     @property
     def interrupts(self) -> bool:
@@ -132,21 +124,22 @@ class Scheduler:
     def user_stopped(self) -> None:
         """The user's turn ended."""
         self.user_speaks = False
-        self.turn = Turn.DUE if self.answers_turns else Turn.NONE
-        self._due_at = time.perf_counter()
-        if self.turn is Turn.DUE:
+        self._due, self._due_at = self.answers_turns, time.perf_counter()
+        self._declined_until = 0.0
+        if self._due:
             self._owed_since = self._due_at
         self.wake()
 
     def started(self, event: ResponseStarted) -> Response | None:
         """Take in a response that begins; None if it is not wanted and has to be cancelled."""
-        request, due = None, self.turn is not Turn.NONE
+        request = None
         if event.request_id is not None:
             self._names_requests = True
             request = self._asked.pop(event.request_id, None)
             wanted = request is not None and request.wanted
-        elif due or self._names_requests or not self._asked:
-            wanted, self.turn = self.turn is not Turn.UNWANTED, Turn.NONE
+        elif self._due or self._names_requests or not self._asked:
+            wanted, self._due = not self._declined, False
+            self._declined_until = 0.0
         else:
             request = self._asked.pop(next(iter(self._asked)))
             wanted = request.wanted
@@ -230,9 +223,9 @@ class Scheduler:
             each.end()
         self._waiting = deque(request for request in self._waiting if request.wanted)
         if reply is None:
+            if self._owed:
+                self._declined_until = self._due_at + self._timeout_s
             self._owed_since = -OWED_S
-            if self.turn is Turn.DUE:
-                self.turn = Turn.UNWANTED
         self.wake()
 
     def waits(self, reply: Reply) -> bool:
@@ -286,8 +279,8 @@ class Scheduler:
         self._asked.clear()
         self.active.clear()
         self._ended.clear()
-        self.turn, self.current, self.user_speaks = Turn.NONE, None, False
-        self._owed_since = -OWED_S
+        self.current, self.user_speaks, self._due = None, False, False
+        self._owed_since, self._declined_until = -OWED_S, 0.0
         # A continuation answers the turn, too: it sees all that was said.
         return owed and not any(r.kind is Kind.CONTINUATION for r in self._waiting)
 
@@ -321,6 +314,11 @@ class Scheduler:
         """The user's turn was not answered, or not yet."""
         return self._owed_since + OWED_S > time.perf_counter()
 
+    @property
+    def _declined(self) -> bool:
+        """The answer to the user's turn was interrupted before it began."""
+        return self._declined_until > time.perf_counter()
+
     async def _send_one(self, session: Session, request: Request) -> None:
         self._waiting.remove(request)
         request.asked_at, request.sent = time.perf_counter(), False
@@ -348,7 +346,7 @@ class Scheduler:
     def _may_go(self, request: Request) -> bool:
         if request.form.out_of_band or not request.form.wants_answer:
             return True
-        if self.turn is not Turn.NONE or self._in_band_asked():
+        if self._due or self._in_band_asked():
             return False
         if request.kind is Kind.CONTINUATION and self.user_speaks:
             return False
@@ -380,7 +378,7 @@ class Scheduler:
             (each.asked_at + timeout_s, partial(self._give_up_request, each))
             for each in self._asked.values()
         ]
-        if self.turn is not Turn.NONE:
+        if self._due:
             due_until = self._due_at + min(TURN_S, timeout_s)
             blocking.append((due_until, self._give_up_turn))
         if self.user_speaks:
@@ -400,7 +398,7 @@ class Scheduler:
 
     def _give_up_turn(self) -> None:
         logger.debug("The provider did not answer the user's turn")
-        self.turn = Turn.NONE
+        self._due = False
 
     def _give_up_user(self) -> None:
         self.user_speaks = False

@@ -77,10 +77,11 @@ class Tools:
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._unwanted: set[_Key] = set()
         self._slots = asyncio.Semaphore(MAX_RUNNING)
+        self._closing = False
 
     def call(self, session: Session, call: ToolCall, response: Response) -> None:
         """Run a tool; one that is told twice runs once."""
-        if call.call_id in self._seen:
+        if self._closing or call.call_id in self._seen:
             return
         if len(self._tasks) >= MAX_CALLS:
             logger.warning("A call was left out: %d tools run or wait", MAX_CALLS)
@@ -107,9 +108,11 @@ class Tools:
         """Begin anew with a session whose calls have ids of their own."""
         self._seen.clear()
         self._sessions += 1
+        self._closing = False
 
     async def finish(self) -> None:
-        """Let tools finish for a moment, for the provider may need their results."""
+        """Start no more, and let those that run finish for a moment, for their results."""
+        self._closing = True
         if running := self._others():
             await asyncio.wait(running, timeout=GRACE_S)
 

@@ -81,6 +81,11 @@ class UserTurns:
         """The transcript of a turn is due."""
         return any(turn.state is TurnState.ENDED for turn in self._turns)
 
+    @property
+    def unheard(self) -> bool:
+        """Nobody knows what the user said last."""
+        return self.current is not None and not self.current.entry.tellable
+
     def start(self, item_id: str | None, participant: Participant | None) -> None:
         """A turn begins."""
         self.show_finals()
