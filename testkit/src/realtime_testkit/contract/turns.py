@@ -544,7 +544,7 @@ class Turns(Contract):
         await llm.interrupt()
         await hears(connection, "Hello, canary?", "user_2")
         await say(connection, audio=short, text="Hello canary")
-        await output.done()
+        await output.done("response_1")
         assert output.speech() == short
 
     async def test_tn2_slow_answer_due_at_an_interrupt_is_cancelled(
